@@ -1,0 +1,112 @@
+"""What every driver promises to the loops.
+
+What always holds:
+- Counters are read, never reset: a lost answer loses nothing.
+- A `Reading` names the generation of the process that counted. Counters of one generation began at zero and
+  never fall; a new process is a new generation.
+- `block` refuses new connections and leaves the counter in place; `cut` ends the live ones. The order is
+  block, read, cut: a byte that passed before the cut is still in the counter at the next reading.
+- All methods are idempotent: blocking who is blocked or adding who is there is success.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from shared.messages import Account, Endpoint
+from shared.names import EndpointId, UserId
+
+
+class Meter(NamedTuple):
+    """One user on one endpoint: the smallest thing that is counted."""
+
+    user: UserId
+    endpoint: EndpointId
+
+
+class Count(NamedTuple):
+    """Payload bytes as the core counted them, from the user's side: up is what he sent."""
+
+    up: int
+    down: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All counters of one process at one moment. A meter that never carried a byte may be missing."""
+
+    generation: str
+    counts: Mapping[Meter, Count]
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a driver serves, or ought to."""
+
+    endpoints: Mapping[EndpointId, Endpoint] = field(default_factory=dict)
+    accounts: Mapping[Meter, Account] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of the core: `problem` says in words why it does not serve, None when it does."""
+
+    running: bool
+    version: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a cut did: connections ended, and whether some of the user's could not be reached."""
+
+    ended: int
+    left: bool = False
+
+
+class DriverError(Exception):
+    """The core refused or did not answer; the text says what and is safe to show."""
+
+
+class CoreDownError(DriverError):
+    """The core is not running: nothing was read or changed."""
+
+
+class Driver(Protocol):
+    """One core program on this node."""
+
+    #: What this driver cannot do here, in sentences for the operator, known before it starts.
+    limitations: tuple[str, ...]
+
+    async def adopt(self) -> Served | None:
+        """Take over a core that an earlier agent left running; None when there is none to take over."""
+
+    async def start(self, served: Served) -> None:
+        """Start the core serving exactly this. Raises DriverError with the reason when it cannot."""
+
+    async def stop(self) -> None:
+        """End the core and wait until it is gone. Success when it was not running."""
+
+    async def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
+        """Serve these too, without touching others; returns the refused ones with the reason."""
+
+    async def block(self, meters: Sequence[Meter]) -> dict[Meter, str]:
+        """Refuse new connections of these; returns those that could not be blocked with the reason."""
+
+    async def cut(self, meters: Sequence[Meter]) -> Cut:
+        """End the live connections of these and of nobody else."""
+
+    async def cut_all(self) -> Cut:
+        """End every live connection, before a last reading and a stop."""
+
+    async def read(self) -> Reading:
+        """Read all counters. Raises CoreDownError when there is nothing to read from."""
+
+    async def served(self) -> Served:
+        """What the core itself says it serves, for the periodic full compare."""
+
+    async def status(self) -> Status:
+        """Whether the core runs and answers, within a bounded time."""
+
+    async def exited(self) -> str:
+        """Return, with the cause in words, when the running core ends without having been told to."""

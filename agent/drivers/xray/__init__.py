@@ -1,0 +1,1 @@
+"""Drives a real Xray: starts and adopts it, keeps its users, reads its counters, cuts connections."""

@@ -1,0 +1,1 @@
+"""The contract between agent and collector: what both must read the same way."""

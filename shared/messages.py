@@ -1,0 +1,183 @@
+"""Messages between agent and collector, as JSON over HTTPS (rows R1, H5).
+
+What always holds: a usage row carries absolute totals since the ledger began, so a report may be lost,
+repeated, reordered or replayed and the bill is the same. An item of desired state is replaced as a whole;
+an item without a body is one that the node must no longer serve.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from shared.names import EndpointId, LedgerId, NodeId, UserId
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every message: an immutable value; unknown fields of a newer peer are ignored."""
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what a person or a script sends: an unknown field is refused, since it is a typing error."""
+
+
+# --- joining the fleet -------------------------------------------------------------------------------------
+
+
+class Registration(Message, frozen=True):
+    """What an agent says of itself at `POST /api/v1/nodes/register`; the one-time token is the bearer."""
+
+    agent_version: str
+    hostname: str
+
+
+class Registered(Message, frozen=True):
+    """The node's identity, given once. The secret is never shown again."""
+
+    node: NodeId
+    name: str
+    client_id: str
+    client_secret: str
+
+
+class TokenRequest(Message, frozen=True):
+    """`POST /api/v1/auth/token`: client id + secret of a node, or username + password of an admin."""
+
+    client_id: str | None = None
+    client_secret: str | None = None
+    username: str | None = None
+    password: str | None = None
+
+
+class Token(Message, frozen=True):
+    """A bearer token and the seconds it lives."""
+
+    access_token: str
+    expires_in: int
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the scheme's name
+
+
+# --- desired state -----------------------------------------------------------------------------------------
+
+
+class Endpoint(Message, frozen=True, tag="endpoint"):
+    """One way into a node."""
+
+    endpoint: EndpointId
+    protocol: Literal["vless"]
+    port: int
+    listen: str = "0.0.0.0"  # noqa: S104 - an endpoint is there to be reached
+
+
+class Account(Message, frozen=True, tag="account"):
+    """One user on one endpoint, with the credential of that protocol."""
+
+    user: UserId
+    endpoint: EndpointId
+    uuid: str
+
+
+class Item(Message, frozen=True):
+    """One piece of a node's desired state; `body` is absent when it must no longer be served."""
+
+    key: str
+    generation: int
+    body: Endpoint | Account | None = None
+
+
+class DesiredState(Message, frozen=True):
+    """Items changed since the generation asked for, or all of them when `full`.
+
+    A full state replaces everything the node holds; its generation may be adopted whatever came before.
+    """
+
+    generation: int
+    full: bool
+    items: list[Item]
+
+
+class Applied(Message, frozen=True):
+    """The outcome for one item; `error` says in words why it could not be applied."""
+
+    key: str
+    generation: int
+    error: str | None = None
+
+
+class SyncReport(Message, frozen=True):
+    """`POST /api/v1/nodes/{id}/configs/sync`: what became of the items of one generation."""
+
+    generation: int
+    items: list[Applied]
+
+
+# --- metering ----------------------------------------------------------------------------------------------
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """Absolute totals of one user on one endpoint since the ledger began, in bytes of payload."""
+
+    user: UserId
+    endpoint: EndpointId
+    up: int
+    down: int
+
+
+class Report(Message, frozen=True):
+    """`POST /api/v1/usage`: totals by max, under the id of the ledger that counted them."""
+
+    ledger: LedgerId
+    rows: list[Usage]
+    tags: list[str] = []
+
+
+class Quarantined(Message, frozen=True):
+    """A row that was not billed, by its place in the report, and why."""
+
+    row: int
+    reason: str
+
+
+class ReportAnswer(Message, frozen=True):
+    """Sent after the commit.
+
+    `stopped` names users of this report who may no longer be served: the node cuts them at once, without
+    waiting for the desired state that says the same.
+    """
+
+    accepted: int
+    quarantined: list[Quarantined] = []
+    stopped: list[UserId] = []
+
+
+# --- health ------------------------------------------------------------------------------------------------
+
+
+class Incident(Message, frozen=True):
+    """Something that went wrong on a node and what was done about it. `number` makes repeats harmless."""
+
+    number: int
+    at_ms: int
+    kind: str
+    detail: str
+
+
+class Heartbeat(Message, frozen=True):
+    """`POST /api/v1/nodes/heartbeat`: how the node is (R1, R5)."""
+
+    cpu_percent: float
+    memory_percent: float
+    bandwidth_in_bps: int
+    bandwidth_out_bps: int
+    latency_ms: float
+    generation: int
+    agent_version: str
+    core_version: str | None = None
+    core_running: bool = False
+    limitations: list[str] = []
+    incidents: list[Incident] = []
+
+
+class HeartbeatAnswer(Message, frozen=True):
+    """The highest incident number stored for the node's current ledger; older ones need not be sent again."""
+
+    incidents_seen: int

@@ -1,0 +1,30 @@
+"""Identifiers that travel between agent and collector, and the limits both sides hold them to.
+
+Ids are positive integers given out by the collector and never used twice.
+"""
+
+from typing import NewType
+
+UserId = NewType("UserId", int)
+EndpointId = NewType("EndpointId", int)
+NodeId = NewType("NodeId", int)
+LedgerId = NewType("LedgerId", str)
+
+#: SQLite and PostgreSQL both keep signed 64-bit integers; a larger total is absurd before it is an overflow.
+MAX_BYTES = 2**63 - 1
+
+#: Rows of one usage report. A thousand rows are about 60 kB of JSON; this bounds memory on both sides.
+MAX_REPORT_ROWS = 10_000
+
+#: Seconds a node may wait for news in one long poll; longer waits die in middle boxes unnoticed.
+MAX_POLL_WAIT_S = 55
+
+
+def account_key(user: UserId, endpoint: EndpointId) -> str:
+    """Name of an account as an item of a node's desired state."""
+    return f"account/{user}/{endpoint}"
+
+
+def endpoint_key(endpoint: EndpointId) -> str:
+    """Name of an endpoint as an item of a node's desired state."""
+    return f"endpoint/{endpoint}"
