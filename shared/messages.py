@@ -153,7 +153,11 @@ class ReportAnswer(Message, frozen=True):
 
 
 class Incident(Message, frozen=True):
-    """Something that went wrong on a node and what was done about it. `number` makes repeats harmless."""
+    """Something that went wrong on a node and what was done about it.
+
+    `number` makes repeats harmless. It rises over the life of the node, also when its ledger is lost: it is at
+    least the time in milliseconds.
+    """
 
     number: int
     at_ms: int
@@ -178,6 +182,6 @@ class Heartbeat(Message, frozen=True):
 
 
 class HeartbeatAnswer(Message, frozen=True):
-    """The highest incident number stored for the node's current ledger; older ones need not be sent again."""
+    """The highest incident number stored for the node; older ones need not be sent again."""
 
     incidents_seen: int

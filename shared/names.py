@@ -13,6 +13,9 @@ LedgerId = NewType("LedgerId", str)
 #: SQLite and PostgreSQL both keep signed 64-bit integers; a larger total is absurd before it is an overflow.
 MAX_BYTES = 2**63 - 1
 
+#: Ids are counted up from one; a larger number is nobody's.
+MAX_ID = 2**31 - 1
+
 #: Rows of one usage report. A thousand rows are about 60 kB of JSON; this bounds memory on both sides.
 MAX_REPORT_ROWS = 10_000
 

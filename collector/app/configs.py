@@ -1,0 +1,67 @@
+"""Desired state of nodes: kept up to date here, asked for and acknowledged by agents (rows R1, R5)."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from collector.domain import desired as items
+from collector.domain import refusals
+from collector.domain.changes import Change
+from collector.domain.desired import Place
+from collector.domain.users import User
+from collector.store import desired, endpoints, failures, nodes
+from collector.store.session import Session
+from shared import messages
+from shared.messages import DesiredState, Item, SyncReport
+from shared.names import NodeId, UserId
+
+
+def refresh(session: Session, users: Iterable[User]) -> frozenset[NodeId]:
+    """Make the account items of these users what they ought to be; returns the nodes that moved on."""
+    changed: frozenset[NodeId] = frozenset()
+    for user in users:
+        wanted = items.accounts(user, endpoints.of_user(session, user.id))
+        changed |= settle(session, user.id, desired.of_user(session, user.id), wanted)
+    return changed
+
+
+def settle(
+    session: Session,
+    user: UserId | None,
+    existing: Mapping[Place, bytes | None],
+    wanted: Mapping[Place, bytes],
+) -> frozenset[NodeId]:
+    """Store what differs; returns the nodes that moved on."""
+    return desired.apply(session, user, items.differences(existing, wanted))
+
+
+def generation(session: Session, node: NodeId) -> int:
+    """The newest generation of a node's desired state."""
+    return nodes.require(session, node).generation
+
+
+def difference(session: Session, node: NodeId, since: int) -> DesiredState:
+    """Items changed after `since`; the full state where that cannot be told.
+
+    An agent that is ahead has seen a database that was since restored from a backup: it gets the full state.
+    """
+    now = generation(session, node)
+    full = since <= 0 or since > now or since < nodes.horizon(session, node)
+    rows = desired.everything(session, node) if full else desired.since(session, node, since)
+    return DesiredState(generation=now, full=full, items=[_item(*row) for row in rows])
+
+
+def acknowledge(session: Session, node: NodeId, sync: SyncReport, now_ms: int) -> Change[None]:
+    """Note what a node has applied and what it could not."""
+    del now_ms
+    if sync.generation > generation(session, node):
+        raise refusals.conflict("this generation was never given out; ask for the full configuration")
+    failures.replace(session, node, sync.items)
+    nodes.acknowledge(session, node, sync.generation)
+    desired.forget_tombstones(session, node, sync.generation)
+    return Change(None)
+
+
+def _item(key: str, changed: int, body: bytes | None) -> Item:
+    decoded = None if body is None else msgspec.json.decode(body, type=messages.Endpoint | messages.Account)
+    return Item(key=key, generation=changed, body=decoded)

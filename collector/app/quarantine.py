@@ -1,0 +1,76 @@
+"""Held rows: shown to admins, who bill them or take them as a new base."""
+
+from collector.app import configs
+from collector.app import users as people
+from collector.domain import refusals
+from collector.domain import users as rules
+from collector.domain.access import Actor
+from collector.domain.changes import Change
+from collector.domain.events import Event
+from collector.domain.metering import Charge, Key
+from collector.domain.quarantine import Cause, Decision, Held
+from collector.store import events, meters, quarantine, users
+from collector.store.session import Session
+from shared.names import EndpointId, LedgerId, UserId
+
+__all__ = ["Held", "accept", "dismiss", "every"]
+
+
+def every(session: Session) -> list[Held]:
+    """All held rows, the open ones first."""
+    return quarantine.every(session)
+
+
+def accept(session: Session, number: int, actor: Actor, now_ms: int) -> Change[None]:
+    """Bill the latest totals offered for a meter that was too fast to be believed."""
+    held = _open(session, number)
+    if held.cause is not Cause.TOO_FAST:
+        raise refusals.conflict("only a row that was too fast can be billed; dismiss this one")
+    charge = _offered(session, held, now_ms)
+    user = users.among(session, [charge.key.user])[charge.key.user]
+    after = rules.charged(user, charge.up, charge.down, now_ms)
+    users.save_counters(session, [after])
+    users.save_standing(session, [after])
+    _close(session, held, Decision.ACCEPTED, actor, now_ms)
+    if after.status is user.status:
+        return Change(None)
+    people.note_status(session, after, actor, now_ms)
+    return Change(None, configs.refresh(session, [after]))
+
+
+def dismiss(session: Session, number: int, actor: Actor, now_ms: int) -> Change[None]:
+    """Do not bill a held row; its totals become the new base, so that later bytes are billed again."""
+    held = _open(session, number)
+    if held.cause is Cause.TOO_FAST:
+        _offered(session, held, now_ms)
+    _close(session, held, Decision.DISMISSED, actor, now_ms)
+    return Change(None)
+
+
+def _open(session: Session, number: int) -> Held:
+    held = quarantine.one(session, number)
+    if held is None:
+        raise refusals.not_found("held row", number)
+    if held.decision is not None:
+        raise refusals.conflict(f"this row was {held.decision.value} already")
+    return held
+
+
+def _offered(session: Session, held: Held, now_ms: int) -> Charge:
+    """The charge up to the totals offered, with the meter moved there."""
+    key = Key(UserId(held.user or 0), EndpointId(held.endpoint or 0))
+    source = meters.ledger(session, LedgerId(held.ledger), held.node, now_ms)
+    seen = meters.seen(session, source.number, [key.user]).get(key)
+    base_up, base_down = (seen.up, seen.down) if seen else (0, 0)
+    up, down = max(held.up or 0, base_up), max(held.down or 0, base_down)
+    charge = Charge(key, up - base_up, down - base_down, up, down)
+    meters.save(session, source.number, [charge], now_ms)
+    return charge
+
+
+def _close(session: Session, held: Held, decision: Decision, actor: Actor, now_ms: int) -> None:
+    quarantine.decide(session, held.id, decision)
+    kind = f"QUARANTINE_{decision.name}"
+    data = {"user": held.user, "endpoint": held.endpoint, "up": held.up, "down": held.down}
+    subject = f"quarantine:{held.id}"
+    events.append(session, Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=subject, data=data))

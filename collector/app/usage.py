@@ -1,0 +1,132 @@
+"""Reports of usage: one report is one transaction (rows H5, H7; design: Metering).
+
+What always holds: meters, counters, verdicts, events and the nodes' new generation are one commit, and the
+answer goes out after it; so a report that was not answered can be sent again.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+from collector.app import configs
+from collector.app import users as people
+from collector.domain import access, metering, refusals
+from collector.domain import users as rules
+from collector.domain.changes import Change
+from collector.domain.metering import Charge, Known
+from collector.domain.quarantine import MAX_CONTENT, Cause, Held
+from collector.domain.users import User
+from collector.store import endpoints, meters, nodes, quarantine, users
+from collector.store.meters import Ledger
+from collector.store.session import Session
+from shared.messages import Quarantined, ReportAnswer, Usage
+from shared.names import MAX_ID, LedgerId, NodeId, UserId
+
+Rows = list[tuple[int, Usage]]
+Undecodable = list[tuple[int, str]]
+
+
+def ingest(
+    session: Session, node: NodeId, ledger: LedgerId, rows: Rows, undecodable: Undecodable, now_ms: int
+) -> Change[ReportAnswer]:
+    """Book a report: rows with their places, and the text of rows that could not be read with theirs."""
+    source = _own_ledger(session, ledger, node, now_ms)
+    people_of_rows = users.among(session, {row.user for _, row in rows if 0 < row.user <= MAX_ID})
+    known = _known(session, node, ledger, source, people_of_rows)
+    charges, held = metering.charge(rows, known, now_ms)
+    meters.save(session, source.number, charges, now_ms)
+    moved, charged = _charge(session, people_of_rows, charges, now_ms)
+    answers = _hold(session, node, ledger, held, undecodable, now_ms)
+    return Change(
+        ReportAnswer(
+            accepted=len(rows) - len(held),
+            quarantined=answers,
+            stopped=sorted(number for number, user in charged.items() if not user.served),
+        ),
+        moved,
+    )
+
+
+def _own_ledger(session: Session, ledger: LedgerId, node: NodeId, now_ms: int) -> Ledger:
+    source = meters.ledger(session, ledger, node, now_ms)
+    if source.node != node:
+        raise refusals.Refused(refusals.Kind.FORBIDDEN, "this ledger belongs to another node")
+    return source
+
+
+def _known(
+    session: Session, node: NodeId, ledger: LedgerId, source: Ledger, people_of_rows: dict[UserId, User]
+) -> Known:
+    reporter = nodes.require(session, node)
+    return Known(
+        seen=meters.seen(session, source.number, people_of_rows),
+        users=people_of_rows,
+        endpoints=endpoints.ever_of_node(session, node),
+        quarantined=quarantine.waiting(session, ledger),
+        since_ms=reporter.enrolled_ms or reporter.created_ms,
+        link_mbps=reporter.link_mbps,
+    )
+
+
+def _charge(
+    session: Session, before: dict[UserId, User], charges: list[Charge], now_ms: int
+) -> tuple[frozenset[NodeId], dict[UserId, User]]:
+    after = dict(before)
+    for one in charges:
+        after[one.key.user] = rules.charged(after[one.key.user], one.up, one.down, now_ms)
+    users.save_counters(session, (after[number] for number in sorted({one.key.user for one in charges})))
+    changed = [user for number, user in after.items() if user.status is not before[number].status]
+    users.save_standing(session, changed)
+    for user in changed:
+        people.note_status(session, user, access.SYSTEM, now_ms)
+    gone = users.removed_among(session, after)
+    served = configs.refresh(session, (user for user in changed if user.id not in gone))
+    return served, {number: _as_served(user, number in gone) for number, user in after.items()}
+
+
+def _as_served(user: User, removed: bool) -> User:  # noqa: FBT001 - the second half of a pair
+    return dataclasses.replace(user, status=rules.Status.INACTIVE) if removed else user
+
+
+def _hold(
+    session: Session,
+    node: NodeId,
+    ledger: LedgerId,
+    held: Iterable[metering.Held],
+    undecodable: Undecodable,
+    now_ms: int,
+) -> list[Quarantined]:
+    answers: list[Quarantined] = []
+    for one in held:
+        answers.append(Quarantined(row=one.place, reason=one.reason))
+        entry = _held(node, ledger, one.row, _content(one.row), one.cause, one.reason, now_ms)
+        quarantine.hold(session, entry)
+    for place, content in undecodable:
+        reason = "the row is not [user, endpoint, up, down] in whole numbers"
+        answers.append(Quarantined(row=place, reason=reason))
+        quarantine.hold(session, _held(node, ledger, None, content, Cause.UNREADABLE, reason, now_ms))
+    return sorted(answers, key=lambda answer: answer.row)
+
+
+def _content(row: Usage) -> str:
+    return f"[{row.user}, {row.endpoint}, {row.up}, {row.down}]"
+
+
+def _held(
+    node: NodeId, ledger: LedgerId, row: Usage | None, content: str, cause: Cause, reason: str, now_ms: int
+) -> Held:
+    return Held(
+        id=0,
+        node=node,
+        ledger=ledger,
+        user=row.user if row else None,
+        endpoint=row.endpoint if row else None,
+        up=row.up if row else None,
+        down=row.down if row else None,
+        content=content[:MAX_CONTENT],
+        cause=cause,
+        reason=reason,
+        first_ms=now_ms,
+        last_ms=now_ms,
+        seen_count=1,
+        decision=None,
+    )

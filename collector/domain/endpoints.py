@@ -1,0 +1,67 @@
+"""Endpoints: ways into a node, checked so that no core can be handed what would stop it (rows T1, R5)."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Literal
+
+from collector.domain import names
+from shared.messages import Body
+from shared.names import EndpointId, NodeId
+
+PROTOCOLS = ("vless",)
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One way into a node."""
+
+    id: EndpointId
+    node: NodeId
+    name: str
+    protocol: Literal["vless"]
+    listen: str
+    port: int
+
+
+class NewEndpoint(Body, frozen=True):
+    """An endpoint to create on a node."""
+
+    name: str
+    protocol: str
+    port: int
+    listen: str = "0.0.0.0"  # noqa: S104 - an endpoint is there to be reached
+
+
+def wrong(new: NewEndpoint) -> dict[str, str]:
+    """What is wrong with a new endpoint, by field."""
+    return names.collect(
+        name=names.wrong_name(new.name),
+        protocol=_wrong_protocol(new.protocol),
+        port=_wrong_port(new.port),
+        listen=_wrong_address(new.listen),
+    )
+
+
+def clashing(new: NewEndpoint, existing: list[Endpoint]) -> Endpoint | None:
+    """The endpoint of the same node that holds the port already.
+
+    Two listeners on one port start without an error in Xray (SO_REUSEPORT) and share connections at random.
+    """
+    return next((one for one in existing if one.port == new.port), None)
+
+
+def _wrong_protocol(protocol: str) -> str | None:
+    return None if protocol in PROTOCOLS else f"use one of: {', '.join(PROTOCOLS)}"
+
+
+def _wrong_port(port: int) -> str | None:
+    return None if 1 <= port <= _MAX_PORT else f"use a port from 1 to {_MAX_PORT}"
+
+
+def _wrong_address(listen: str) -> str | None:
+    try:
+        ipaddress.ip_address(listen)
+    except ValueError:
+        return "use an IPv4 or IPv6 address of the node, or 0.0.0.0 or :: for all of them"
+    return None

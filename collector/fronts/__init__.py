@@ -1,0 +1,1 @@
+"""Ways into the app functions: they translate and never decide."""

@@ -1,0 +1,71 @@
+"""Endpoints and who is assigned to them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from collector.domain.endpoints import Endpoint
+from collector.store.session import Session
+from shared.names import EndpointId, NodeId, UserId
+
+_SELECT = "SELECT id, node_id, name, protocol, listen, port FROM endpoint"
+
+
+def insert(session: Session, endpoint: Endpoint) -> Endpoint:
+    """Store a new endpoint; returns it with its id."""
+    rows = session.rows(
+        "INSERT INTO endpoint (node_id, name, protocol, listen, port) VALUES (?, ?, ?, ?, ?)"
+        " RETURNING id, node_id, name, protocol, listen, port",
+        (endpoint.node, endpoint.name, endpoint.protocol, endpoint.listen, endpoint.port),
+    )
+    return _endpoint(rows[0])
+
+
+def one(session: Session, endpoint: EndpointId) -> Endpoint | None:
+    """An endpoint that is not removed."""
+    rows = session.rows(_SELECT + " WHERE id = ? AND removed_ms IS NULL", (endpoint,))
+    return _endpoint(rows[0]) if rows else None
+
+
+def of_node(session: Session, node: NodeId) -> list[Endpoint]:
+    """The endpoints of a node."""
+    return _all(session, " WHERE node_id = ? AND removed_ms IS NULL ORDER BY id", (node,))
+
+
+def ever_of_node(session: Session, node: NodeId) -> set[EndpointId]:
+    """Every endpoint the node has ever had: late reports may still name one that is gone."""
+    return {row[0] for row in session.rows("SELECT id FROM endpoint WHERE node_id = ?", (node,))}
+
+
+def of_user(session: Session, user: UserId) -> list[Endpoint]:
+    """The endpoints a user is assigned to."""
+    where = " WHERE removed_ms IS NULL AND id IN (SELECT endpoint_id FROM assignment WHERE user_id = ?)"
+    return _all(session, where + " ORDER BY id", (user,))
+
+
+def users_of(session: Session, endpoint: EndpointId) -> list[UserId]:
+    """The users assigned to an endpoint."""
+    rows = session.rows("SELECT user_id FROM assignment WHERE endpoint_id = ? ORDER BY user_id", (endpoint,))
+    return [row[0] for row in rows]
+
+
+def remove(session: Session, endpoint: EndpointId, now_ms: int) -> None:
+    """Mark an endpoint as removed and drop its assignments."""
+    session.run("UPDATE endpoint SET removed_ms = ? WHERE id = ?", (now_ms, endpoint))
+    session.run("DELETE FROM assignment WHERE endpoint_id = ?", (endpoint,))
+
+
+def assign(session: Session, user: UserId, endpoints: Iterable[EndpointId]) -> None:
+    """Put a user on exactly these endpoints."""
+    session.run("DELETE FROM assignment WHERE user_id = ?", (user,))
+    session.run_many(
+        "INSERT INTO assignment (user_id, endpoint_id) VALUES (?, ?)", [(user, one) for one in set(endpoints)]
+    )
+
+
+def _all(session: Session, where: str, parameters: tuple[int, ...]) -> list[Endpoint]:
+    return [_endpoint(row) for row in session.rows(_SELECT + where, parameters)]
+
+
+def _endpoint(row: tuple[Any, ...]) -> Endpoint:
+    number, node, name, protocol, listen, port = row
+    return Endpoint(id=number, node=node, name=name, protocol=protocol, listen=listen, port=port)

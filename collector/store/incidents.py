@@ -1,0 +1,35 @@
+"""Incidents on nodes."""
+
+from collections.abc import Iterable
+
+from collector.domain.incidents import Seen
+from collector.store.session import Session
+from shared.messages import Incident
+from shared.names import NodeId
+
+
+def append(session: Session, node: NodeId, incidents: Iterable[Incident], now_ms: int) -> None:
+    """Store incidents; those known already are left as they are."""
+    session.run_many(
+        "INSERT INTO incident (node_id, number, at_ms, received_ms, kind, detail) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (node_id, number) DO NOTHING",
+        [(node, one.number, one.at_ms, now_ms, one.kind, one.detail) for one in incidents],
+    )
+
+
+def highest(session: Session, node: NodeId) -> int:
+    """The highest incident number of a node, 0 when there was none."""
+    rows = session.rows("SELECT COALESCE(MAX(number), 0) FROM incident WHERE node_id = ?", (node,))
+    return int(rows[0][0])
+
+
+def page(session: Session, after: int, limit: int) -> list[Seen]:
+    """Incidents in the order they arrived, those after the given id."""
+    rows = session.rows(
+        "SELECT id, node_id, at_ms, received_ms, kind, detail FROM incident WHERE id > ? ORDER BY id LIMIT ?",
+        (after, limit),
+    )
+    return [
+        Seen(id=number, node=node, at_ms=at, received_ms=received, kind=kind, detail=detail)
+        for number, node, at, received, kind, detail in rows
+    ]

@@ -1,0 +1,163 @@
+"""Nodes, their credentials and what they last said."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from collector.domain.nodes import Node, NodeView
+from collector.store.session import Session
+from shared.messages import Heartbeat
+from shared.names import NodeId
+
+_SELECT = """
+    SELECT id, name, region, link_mbps, revoked, enrolled_ms, generation, acknowledged, created_ms,
+           last_seen_ms
+    FROM node
+"""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a node's secret is checked against."""
+
+    node: NodeId
+    secret_hash: bytes
+    revoked: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether tokens given out under this credential number still count."""
+
+    credential: int
+    revoked: bool
+
+
+def insert(session: Session, node: Node) -> Node:
+    """Store a new node; returns it with its id."""
+    rows = session.rows(
+        "INSERT INTO node (name, region, link_mbps, created_ms, credential, revoked, generation,"
+        " acknowledged, horizon) VALUES (?, ?, ?, ?, 0, FALSE, 0, 0, 0) RETURNING id",
+        (node.name, node.region, node.link_mbps, node.created_ms),
+    )
+    return require(session, NodeId(rows[0][0]))
+
+
+def find(session: Session, *, node: NodeId | None = None, name: str | None = None) -> Node | None:
+    """A node by its id or its name."""
+    rows = session.rows(_SELECT + " WHERE id = ? OR name = ?", (node, name))
+    return _node(rows[0]) if rows else None
+
+
+def require(session: Session, node: NodeId) -> Node:
+    """A node that must exist."""
+    found = find(session, node=node)
+    if found is None:
+        raise LookupError(f"node {node} vanished within a transaction")
+    return found
+
+
+def save(session: Session, node: Node) -> None:
+    """Store what an admin may change."""
+    session.run(
+        "UPDATE node SET name = ?, region = ?, link_mbps = ? WHERE id = ?",
+        (node.name, node.region, node.link_mbps, node.id),
+    )
+
+
+def views(session: Session, nodes: Iterable[NodeId] | None = None) -> list[NodeView]:
+    """Nodes with what their agents last said, all of them or some."""
+    failures: dict[int, dict[str, str]] = {}
+    for node, key, error in session.rows("SELECT node_id, key, error FROM failure"):
+        failures.setdefault(node, {})[key] = error
+    wanted = None if nodes is None else set(nodes)
+    rows = session.rows(_SELECT.replace("FROM", ", heartbeat FROM") + " ORDER BY id")
+    return [
+        _view(_node(row[:-1]), row[-1], failures.get(row[0], {}))
+        for row in rows
+        if wanted is None or row[0] in wanted
+    ]
+
+
+def enrolled(session: Session, node: NodeId, client_id: str, secret_hash: bytes, now_ms: int) -> None:
+    """Give a node a new credential; earlier ones and their tokens are void."""
+    session.run(
+        "UPDATE node SET client_id = ?, secret_hash = ?, enrolled_ms = COALESCE(enrolled_ms, ?),"
+        " credential = credential + 1, revoked = FALSE WHERE id = ?",
+        (client_id, secret_hash, now_ms, node),
+    )
+
+
+def revoke(session: Session, node: NodeId) -> None:
+    """Void a node's credential and its tokens."""
+    session.run("UPDATE node SET revoked = TRUE, credential = credential + 1 WHERE id = ?", (node,))
+
+
+def credentials(session: Session, client_id: str) -> Credentials | None:
+    """What the secret of this client is checked against."""
+    rows = session.rows("SELECT id, secret_hash, revoked FROM node WHERE client_id = ?", (client_id,))
+    return Credentials(rows[0][0], bytes(rows[0][1]), bool(rows[0][2])) if rows else None
+
+
+def standing(session: Session, node: NodeId) -> Standing | None:
+    """The credential number that counts now."""
+    rows = session.rows("SELECT credential, revoked FROM node WHERE id = ?", (node,))
+    return Standing(rows[0][0], bool(rows[0][1])) if rows else None
+
+
+def heard(session: Session, node: NodeId, now_ms: int, heartbeat: bytes) -> None:
+    """Keep a node's last heartbeat."""
+    session.run("UPDATE node SET last_seen_ms = ?, heartbeat = ? WHERE id = ?", (now_ms, heartbeat, node))
+
+
+def acknowledge(session: Session, node: NodeId, generation: int) -> None:
+    """Note the generation a node has applied."""
+    session.run("UPDATE node SET acknowledged = ? WHERE id = ?", (generation, node))
+
+
+def horizon(session: Session, node: NodeId) -> int:
+    """The newest generation whose tombstones are gone."""
+    return int(session.rows("SELECT horizon FROM node WHERE id = ?", (node,))[0][0])
+
+
+def _node(row: tuple[Any, ...]) -> Node:
+    number, name, region, link, revoked, enrolled_ms, generation, acknowledged, created, seen = row
+    return Node(
+        id=number,
+        name=name,
+        region=region,
+        link_mbps=link,
+        revoked=bool(revoked),
+        enrolled_ms=enrolled_ms,
+        generation=generation,
+        acknowledged=acknowledged,
+        created_ms=created,
+        last_seen_ms=seen,
+    )
+
+
+def _view(node: Node, heartbeat: bytes | None, failures: dict[str, str]) -> NodeView:
+    last = None if heartbeat is None else msgspec.json.decode(heartbeat, type=Heartbeat)
+    return NodeView(
+        id=node.id,
+        name=node.name,
+        region=node.region,
+        link_mbps=node.link_mbps,
+        revoked=node.revoked,
+        enrolled=node.enrolled_ms is not None,
+        generation=node.generation,
+        acknowledged=node.acknowledged,
+        last_seen_ms=node.last_seen_ms,
+        cpu_percent=last.cpu_percent if last else None,
+        memory_percent=last.memory_percent if last else None,
+        bandwidth_in_bps=last.bandwidth_in_bps if last else None,
+        bandwidth_out_bps=last.bandwidth_out_bps if last else None,
+        latency_ms=last.latency_ms if last else None,
+        core_running=last.core_running if last else None,
+        core_version=last.core_version if last else None,
+        agent_version=last.agent_version if last else None,
+        limitations=list(last.limitations) if last else [],
+        failures=failures,
+    )

@@ -1,0 +1,231 @@
+"""The tables, as peewee models (rows R4, H1, H9).
+
+What always holds: everything that one report changes lives in one file, so that one commit is atomic even
+when the power fails. Counters and meters are narrow tables of their own: their cost is the pages they dirty.
+The migrations build the same schema; a test compares the two.
+"""
+
+from typing import Any, ClassVar
+
+import peewee
+
+
+class Table(peewee.Model):
+    """Base of all tables; bound to a database when one is opened."""
+
+    class Meta:
+        """Names follow the class."""
+
+        legacy_table_names = False
+
+
+class Admin(Table):
+    """Somebody who may administer."""
+
+    name = peewee.TextField(unique=True)
+    password_hash = peewee.TextField()
+    created_ms = peewee.BigIntegerField()
+
+
+class Node(Table):
+    """A node, its credential and the generations of its desired state.
+
+    `horizon` is the newest generation whose tombstones are gone: older agents need the full state.
+    """
+
+    name = peewee.TextField(unique=True)
+    region = peewee.TextField()
+    link_mbps = peewee.IntegerField()
+    created_ms = peewee.BigIntegerField()
+    enrolled_ms = peewee.BigIntegerField(null=True)
+    last_seen_ms = peewee.BigIntegerField(null=True)
+    client_id = peewee.TextField(null=True, unique=True)
+    secret_hash = peewee.BlobField(null=True)
+    credential = peewee.IntegerField(default=0)
+    revoked = peewee.BooleanField(default=False)
+    generation = peewee.BigIntegerField(default=0)
+    acknowledged = peewee.BigIntegerField(default=0)
+    horizon = peewee.BigIntegerField(default=0)
+    heartbeat = peewee.BlobField(null=True)
+
+
+class Enrolment(Table):
+    """A one-time token, kept as its hash only."""
+
+    token_hash = peewee.BlobField(primary_key=True)
+    node_id = peewee.IntegerField(index=True)
+    expires_ms = peewee.BigIntegerField()
+    used_ms = peewee.BigIntegerField(null=True)
+
+
+class Endpoint(Table):
+    """A way into a node. Removed ones stay, so that late reports still know them."""
+
+    node_id = peewee.IntegerField(index=True)
+    name = peewee.TextField()
+    protocol = peewee.TextField()
+    listen = peewee.TextField()
+    port = peewee.IntegerField()
+    removed_ms = peewee.BigIntegerField(null=True)
+
+
+class User(Table):
+    """A user without his counters. Removed ones stay, so that late reports are still billed.
+
+    `uuid_key` is the UUID as VLESS compares it; both it and the name are free again after a removal.
+    """
+
+    uuid = peewee.TextField()
+    uuid_key = peewee.TextField(null=True, unique=True)
+    name = peewee.TextField()
+    name_key = peewee.TextField(null=True, unique=True)
+    status = peewee.TextField()
+    reason = peewee.TextField(null=True)
+    quota_bytes = peewee.BigIntegerField(null=True)
+    created_ms = peewee.BigIntegerField()
+    removed_ms = peewee.BigIntegerField(null=True)
+
+
+class Counter(Table):
+    """What a user has used: the hot row."""
+
+    user_id = peewee.IntegerField(primary_key=True)
+    up_bytes = peewee.BigIntegerField(default=0)
+    down_bytes = peewee.BigIntegerField(default=0)
+    first_ms = peewee.BigIntegerField(null=True)
+    last_ms = peewee.BigIntegerField(null=True)
+
+
+class Assignment(Table):
+    """The placing of a user on an endpoint."""
+
+    user_id = peewee.IntegerField()
+    endpoint_id = peewee.IntegerField(index=True)
+
+    class Meta:
+        """One row a pair."""
+
+        primary_key = peewee.CompositeKey("user_id", "endpoint_id")
+        without_rowid = True
+
+
+class Ledger(Table):
+    """A node's ledger: the source of absolute totals."""
+
+    name = peewee.TextField(unique=True)
+    node_id = peewee.IntegerField(index=True)
+    created_ms = peewee.BigIntegerField()
+
+
+class Meter(Table):
+    """The highest totals seen of one user on one endpoint under one ledger."""
+
+    ledger_id = peewee.IntegerField()
+    user_id = peewee.IntegerField()
+    endpoint_id = peewee.IntegerField()
+    up_bytes = peewee.BigIntegerField()
+    down_bytes = peewee.BigIntegerField()
+    last_ms = peewee.BigIntegerField()
+
+    class Meta:
+        """One row a meter and ledger, found by user for the usage view."""
+
+        primary_key = peewee.CompositeKey("user_id", "endpoint_id", "ledger_id")
+        without_rowid = True
+
+
+class Desired(Table):
+    """An item of a node's desired state; without a body it is a tombstone."""
+
+    node_id = peewee.IntegerField()
+    key = peewee.TextField()
+    generation = peewee.BigIntegerField()
+    user_id = peewee.IntegerField(null=True, index=True)
+    body = peewee.BlobField(null=True)
+
+    class Meta:
+        """Read by node and generation."""
+
+        primary_key = peewee.CompositeKey("node_id", "key")
+        indexes: ClassVar[Any] = ((("node_id", "generation"), False),)
+
+
+class Failure(Table):
+    """An item that a node could not apply, until it can."""
+
+    node_id = peewee.IntegerField()
+    key = peewee.TextField()
+    generation = peewee.BigIntegerField()
+    error = peewee.TextField()
+
+    class Meta:
+        """One row an item."""
+
+        primary_key = peewee.CompositeKey("node_id", "key")
+
+
+class Quarantine(Table):
+    """A row of a report that was not billed, until an admin decides."""
+
+    node_id = peewee.IntegerField()
+    ledger = peewee.TextField()
+    user_id = peewee.IntegerField(null=True)
+    endpoint_id = peewee.IntegerField(null=True)
+    up_bytes = peewee.TextField(null=True)
+    down_bytes = peewee.TextField(null=True)
+    content = peewee.TextField()
+    cause = peewee.TextField()
+    reason = peewee.TextField()
+    first_ms = peewee.BigIntegerField()
+    last_ms = peewee.BigIntegerField()
+    seen_count = peewee.IntegerField(default=1)
+    decision = peewee.TextField(null=True)
+
+    class Meta:
+        """Open rows are looked up by their meter."""
+
+        indexes: ClassVar[Any] = ((("ledger", "user_id", "endpoint_id"), False),)
+
+
+class Incident(Table):
+    """Something that went wrong on a node."""
+
+    node_id = peewee.IntegerField()
+    number = peewee.BigIntegerField()
+    at_ms = peewee.BigIntegerField()
+    received_ms = peewee.BigIntegerField()
+    kind = peewee.TextField()
+    detail = peewee.TextField()
+
+    class Meta:
+        """A repeated incident is the same row."""
+
+        indexes: ClassVar[Any] = ((("node_id", "number"), True),)
+
+
+class Event(Table):
+    """A change of state, with who made it."""
+
+    at_ms = peewee.BigIntegerField()
+    actor = peewee.TextField()
+    kind = peewee.TextField()
+    subject = peewee.TextField(index=True)
+    data = peewee.BlobField()
+
+
+ALL: tuple[type[Table], ...] = (
+    Admin,
+    Node,
+    Enrolment,
+    Endpoint,
+    User,
+    Counter,
+    Assignment,
+    Ledger,
+    Meter,
+    Desired,
+    Failure,
+    Quarantine,
+    Incident,
+    Event,
+)

@@ -1,0 +1,140 @@
+"""Users and their counters."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from collector.domain.users import EndpointUsage, Status, User
+from collector.store.session import Session
+from shared.names import EndpointId, UserId
+
+_SELECT = """
+    SELECT u.id, u.uuid, u.name, u.status, u.reason, u.quota_bytes, u.created_ms,
+           COALESCE(c.up_bytes, 0), COALESCE(c.down_bytes, 0), c.first_ms, c.last_ms
+    FROM "user" u LEFT JOIN counter c ON c.user_id = u.id
+"""
+
+
+def insert(session: Session, user: User, uuid_key: str) -> User:
+    """Store a new user; returns him with his id."""
+    rows = session.rows(
+        'INSERT INTO "user" (uuid, uuid_key, name, name_key, status, reason, quota_bytes, created_ms)'
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (
+            user.uuid,
+            uuid_key,
+            user.name,
+            user.name,
+            user.status.value,
+            user.reason,
+            user.quota_bytes,
+            user.created_ms,
+        ),
+    )
+    session.run("INSERT INTO counter (user_id, up_bytes, down_bytes) VALUES (?, 0, 0)", (rows[0][0],))
+    return dataclasses.replace(user, id=UserId(rows[0][0]))
+
+
+def one(session: Session, user: UserId) -> User | None:
+    """A user who is not removed."""
+    rows = session.rows(_SELECT + " WHERE u.id = ? AND u.removed_ms IS NULL", (user,))
+    return _user(rows[0]) if rows else None
+
+
+def page(session: Session, after: UserId, limit: int) -> list[User]:
+    """Users in the order of their ids, those after the given one."""
+    rows = session.rows(
+        _SELECT + " WHERE u.id > ? AND u.removed_ms IS NULL ORDER BY u.id LIMIT ?", (after, limit)
+    )
+    return [_user(row) for row in rows]
+
+
+def among(session: Session, users: Iterable[UserId]) -> dict[UserId, User]:
+    """Those of these ids that exist, removed ones included: their late bytes are still theirs."""
+    placed, wanted = _in(users)
+    return {user.id: user for user in map(_user, session.rows(f"{_SELECT} WHERE u.id IN ({placed})", wanted))}
+
+
+def removed_among(session: Session, users: Iterable[UserId]) -> set[UserId]:
+    """Those of these ids that were removed."""
+    placed, wanted = _in(users)
+    sql = f'SELECT id FROM "user" WHERE removed_ms IS NOT NULL AND id IN ({placed})'  # noqa: S608 - marks only
+    return {row[0] for row in session.rows(sql, wanted)}
+
+
+def holder(session: Session, *, name: str, uuid_key: str, but: UserId | None = None) -> dict[str, UserId]:
+    """Who holds this name or this UUID already, by field."""
+    rows = session.rows(
+        'SELECT id, name_key = ?, uuid_key = ? FROM "user" WHERE (name_key = ? OR uuid_key = ?) AND id <> ?',
+        (name, uuid_key, name, uuid_key, but or 0),
+    )
+    held: dict[str, UserId] = {}
+    for user, same_name, same_uuid in rows:
+        held |= ({"name": user} if same_name else {}) | ({"uuid": user} if same_uuid else {})
+    return held
+
+
+def save(session: Session, user: User) -> None:
+    """Store what may change of a user besides his counters."""
+    session.run(
+        'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ? WHERE id = ?',
+        (user.name, user.name, user.status.value, user.reason, user.quota_bytes, user.id),
+    )
+
+
+def save_standing(session: Session, users: Iterable[User]) -> None:
+    """Store status and reason of many users."""
+    session.run_many(
+        'UPDATE "user" SET status = ?, reason = ? WHERE id = ?',
+        [(user.status.value, user.reason, user.id) for user in users],
+    )
+
+
+def save_counters(session: Session, users: Iterable[User]) -> None:
+    """Store the counters of many users."""
+    rows = (
+        (user.up_bytes, user.down_bytes, user.first_used_ms, user.last_used_ms, user.id) for user in users
+    )
+    session.run_many(
+        "UPDATE counter SET up_bytes = ?, down_bytes = ?, first_ms = ?, last_ms = ? WHERE user_id = ?", rows
+    )
+
+
+def remove(session: Session, user: UserId, now_ms: int) -> None:
+    """Mark a user as removed; his name and UUID are free again."""
+    session.run(
+        'UPDATE "user" SET removed_ms = ?, name_key = NULL, uuid_key = NULL WHERE id = ?', (now_ms, user)
+    )
+    session.run("DELETE FROM assignment WHERE user_id = ?", (user,))
+
+
+def usage_by_endpoint(session: Session, user: UserId) -> list[EndpointUsage]:
+    """What a user moved over each endpoint, over all ledgers."""
+    rows = session.rows(
+        "SELECT endpoint_id, SUM(up_bytes), SUM(down_bytes) FROM meter WHERE user_id = ?"
+        " GROUP BY endpoint_id ORDER BY endpoint_id",
+        (user,),
+    )
+    return [EndpointUsage(EndpointId(endpoint), up, down) for endpoint, up, down in rows]
+
+
+def _in(numbers: Iterable[int]) -> tuple[str, list[int]]:
+    wanted = sorted(set(numbers))
+    return ", ".join("?" * len(wanted)), wanted
+
+
+def _user(row: tuple[Any, ...]) -> User:
+    number, uuid, name, status, reason, quota, created, up, down, first, last = row
+    return User(
+        id=number,
+        uuid=uuid,
+        name=name,
+        status=Status(status),
+        reason=reason,
+        quota_bytes=quota,
+        created_ms=created,
+        up_bytes=up,
+        down_bytes=down,
+        first_used_ms=first,
+        last_used_ms=last,
+    )

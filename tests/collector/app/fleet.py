@@ -1,0 +1,67 @@
+"""A store with a node, an endpoint and users, for tests of the app functions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from collector.app import endpoints, nodes, usage, users
+from collector.domain import access
+from collector.domain.changes import Change
+from collector.domain.endpoints import Endpoint, NewEndpoint
+from collector.domain.nodes import NewNode, Node
+from collector.domain.users import NewUser, User
+from collector.store.database import Database
+from shared.messages import ReportAnswer, Usage
+from shared.names import EndpointId, LedgerId, UserId
+
+NOW_MS = 1_800_000_000_000
+LEDGER = LedgerId("ledger-a")
+ADMIN = access.Actor(access.Role.ADMIN, 1)
+
+
+def uuid(number: int) -> str:
+    """A UUID of its own for each number."""
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A database with one node and one endpoint."""
+
+    db: Database
+    node: Node
+    endpoint: Endpoint
+
+    def user(self, number: int = 1, quota_bytes: int | None = None) -> User:
+        """Make a user on the endpoint."""
+        new = NewUser(name=f"user-{number}", quota_bytes=quota_bytes, endpoints=(self.endpoint.id,))
+        return self.db.write_now(users.create, new, uuid(number), ADMIN, NOW_MS).value
+
+    def report(
+        self, *rows: tuple[int, int, int, int], now_ms: int = NOW_MS + 60_000, ledger: LedgerId = LEDGER
+    ) -> Change[ReportAnswer]:
+        """Report totals, each row as user, endpoint, up, down."""
+        placed = [(place, _usage(*row)) for place, row in enumerate(rows)]
+        return self.db.write_now(usage.ingest, self.node.id, ledger, placed, [], now_ms)
+
+    def used(self, user: User) -> tuple[int, int]:
+        """Billed bytes of a user, up and down."""
+        seen = self.db.read_now(users.one, user.id)
+        return seen.up_bytes, seen.down_bytes
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[Fleet]:
+    """A fleet in this directory."""
+    db = Database.open(directory)
+    try:
+        node = db.write_now(nodes.create, NewNode(name="node-1"), ADMIN, NOW_MS).value
+        new = NewEndpoint(name="main", protocol="vless", port=443)
+        yield Fleet(db, node, db.write_now(endpoints.create, node.id, new, ADMIN, NOW_MS).value)
+    finally:
+        db.close()
+
+
+def _usage(user: int, endpoint: int, up: int, down: int) -> Usage:
+    return Usage(UserId(user), EndpointId(endpoint), up, down)
