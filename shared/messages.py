@@ -155,8 +155,8 @@ class ReportAnswer(Message, frozen=True):
 class Incident(Message, frozen=True):
     """Something that went wrong on a node and what was done about it.
 
-    `number` makes repeats harmless. It rises over the life of the node, also when its ledger is lost: it is at
-    least the time in milliseconds.
+    `number` makes repeats harmless. It rises over the life of the node, also when its ledger is lost: it
+    is at least the time in milliseconds.
     """
 
     number: int
