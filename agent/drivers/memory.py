@@ -1,0 +1,162 @@
+"""A driver without a program, for tests of what drives drivers.
+
+What always holds: it keeps every promise of `base.Driver` unless a test has asked for a fault. Counters are
+those of a generation: `crash` ends it with everything that was not read.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Sequence
+
+from agent.drivers import base
+from shared.messages import Account
+
+
+class MemoryDriver(base.Driver):
+    """`traffic` makes bytes flow, `crash` ends it, `fail` makes the next call of a kind fail.
+
+    `hanging` makes every call fail as one does whose deadline has passed; `gate`, when set, holds every call
+    until the event is set, so that a test can do something in between.
+    """
+
+    limitations: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.connections: dict[base.Meter, int] = {}
+        self.hanging = False
+        self.gate: asyncio.Event | None = None
+        self._generations = (f"memory-{number}" for number in itertools.count(1))
+        self._generation: str | None = None
+        self._served = base.Served()
+        self._counts: dict[base.Meter, base.Count] = {}
+        self._failures: dict[str, deque[Exception]] = {}
+        self._deaths: asyncio.Queue[str] = asyncio.Queue()
+
+    # --- what a test does to it ---
+
+    def fail(self, call: str, *errors: Exception) -> None:
+        """Make the next calls of this method raise these, one each."""
+        self._failures.setdefault(call, deque()).extend(errors)
+
+    def traffic(self, meter: base.Meter, up: int = 0, down: int = 0) -> bool:
+        """Move bytes of a user, over a new connection if he may have one; False when nothing moved."""
+        if self._generation is None:
+            return False
+        if not self.connections.get(meter):
+            if meter not in self._served.accounts:
+                return False
+            self.connections[meter] = 1
+        before = self._counts.get(meter, base.Count(0, 0))
+        self._counts[meter] = base.Count(before.up + up, before.down + down)
+        return True
+
+    def crash(self, reason: str = "the core was ended by signal 9") -> None:
+        """End the core without having been told to."""
+        if self._generation is not None:
+            self._forget()
+            self._deaths.put_nowait(reason)
+
+    def foreign_change(self, served: base.Served) -> None:
+        """Let somebody else change what the core serves."""
+        self._served = served
+
+    # --- what the loops do with it ---
+
+    async def adopt(self) -> base.Served | None:
+        """What runs already, as an agent that restarts finds it."""
+        await self._called("adopt")
+        return self._served if self._generation else None
+
+    async def start(self, served: base.Served) -> None:
+        """Begin a new generation, which does not hang."""
+        await self._called("start")
+        self._forget()
+        self.hanging = False
+        self._generation = next(self._generations)
+        self._served = base.Served(endpoints=dict(served.endpoints), accounts=dict(served.accounts))
+
+    async def stop(self) -> None:
+        """End the generation."""
+        await self._called("stop")
+        self._forget()
+
+    async def add(self, accounts: Sequence[Account]) -> dict[base.Meter, str]:
+        """Serve these; refuses those of endpoints that are not served."""
+        await self._called("add")
+        self._running()
+        refused: dict[base.Meter, str] = {}
+        added = dict(self._served.accounts)
+        for account in accounts:
+            meter = base.Meter(account.user, account.endpoint)
+            if account.endpoint in self._served.endpoints:
+                added[meter] = account
+            else:
+                refused[meter] = f"endpoint {account.endpoint} is not served on this node"
+        self._served = base.Served(endpoints=self._served.endpoints, accounts=added)
+        return refused
+
+    async def block(self, meters: Sequence[base.Meter]) -> dict[base.Meter, str]:
+        """Refuse new connections of these; live ones stay, and so do counters."""
+        await self._called("block")
+        self._running()
+        left = {meter: account for meter, account in self._served.accounts.items() if meter not in meters}
+        self._served = base.Served(endpoints=self._served.endpoints, accounts=left)
+        return {}
+
+    async def cut(self, meters: Sequence[base.Meter]) -> base.Cut:
+        """End the connections of these."""
+        await self._called("cut")
+        return base.Cut(sum(self.connections.pop(meter, 0) for meter in meters))
+
+    async def cut_all(self) -> base.Cut:
+        """End all connections and let nobody come back."""
+        await self._called("cut_all")
+        ended = sum(self.connections.values())
+        self.connections.clear()
+        self._served = base.Served()
+        return base.Cut(ended)
+
+    async def read(self) -> base.Reading:
+        """All counters of this generation."""
+        await self._called("read")
+        return base.Reading(self._running(), dict(self._counts))
+
+    async def served(self) -> base.Served:
+        """What the core serves."""
+        await self._called("served")
+        self._running()
+        return self._served
+
+    async def status(self) -> base.Status:
+        """How the core is; one that hangs runs and has a problem."""
+        self.calls.append("status")
+        if self._generation is None:
+            return base.Status(running=False, problem="the core is not running")
+        problem = "the core does not answer" if self.hanging else None
+        return base.Status(running=True, version="memory", problem=problem)
+
+    async def exited(self) -> str:
+        """Wait for a crash."""
+        return await self._deaths.get()
+
+    async def _called(self, call: str) -> None:
+        self.calls.append(call)
+        if self.gate:
+            await self.gate.wait()
+        if self.hanging and call not in ("start", "stop"):
+            raise base.DriverError("the core did not answer within 10 s")
+        if self._failures.get(call):
+            raise self._failures[call].popleft()
+
+    def _running(self) -> str:
+        if self._generation is None:
+            raise base.CoreDownError("the core is not running")
+        return self._generation
+
+    def _forget(self) -> None:
+        self._generation = None
+        self._served = base.Served()
+        self._counts.clear()
+        self.connections.clear()

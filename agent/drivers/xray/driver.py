@@ -1,0 +1,257 @@
+"""`base.Driver` for Xray: one host process with Xray in it, from its start or adoption to its end.
+
+What always holds: a reading is named after the process that was asked, since every process gets a connection
+of its own; an Xray that was told to end is never reported as having exited.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.drivers import base
+from agent.drivers.xray import (
+    accounts,
+    config,
+    control,
+    cutting,
+    labels,
+    options,
+    output,
+    process,
+    rpc,
+    serving,
+    sockets,
+)
+from shared import logs
+from shared.messages import Account, Endpoint
+from shared.names import EndpointId
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Core:
+    """A running Xray and everything needed to talk to it."""
+
+    process: process.Process
+    api: rpc.Api
+    host: control.Control
+    endpoints: Mapping[EndpointId, Endpoint]
+    serving: serving.Serving
+
+
+class XrayDriver(base.Driver):
+    """Drives one Xray on this node."""
+
+    def __init__(self, chosen: options.Options) -> None:
+        self._options = chosen
+        self._core: _Core | None = None
+        self._life = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._problem = "Xray has not been started"
+        self._refusal = sockets.refusal()
+        self.limitations = limitations(chosen, self._refusal)
+
+    async def adopt(self) -> base.Served | None:
+        """Take over the Xray that an earlier agent left; None when none is left or it does not answer.
+
+        One that runs under other options is taken over too, so that it can be read, but is said to serve no
+        endpoint: this makes the caller replace it, after a last reading.
+        """
+        async with self._life:
+            await self._let_go()
+            found = process.find(self._options.run_dir)
+            if found is None:
+                return None
+            api, endpoints = rpc.Api(self._options.api), config.endpoints_of(found.run.places)
+            try:
+                await api.uptime_s()
+                await control.Control(self._options.control).stats()
+                served = await serving.ask(api, endpoints)
+            except base.DriverError as error:
+                logs.event(LOGGER, logging.WARNING, "xray_not_adopted", reason=str(error))
+                await api.close()
+                found.close()
+                return None
+            self._take(found, api, endpoints, served)
+        same = config.digest(endpoints, self._options) == found.run.digest
+        return served if same else base.Served(accounts=served.accounts)
+
+    async def start(self, served: base.Served) -> None:
+        """Start Xray serving exactly this; ends what runs already, ours or left over.
+
+        Accounts that cannot be served are left out and logged: one bad row must not take a node down. Raises
+        DriverError with the reason when Xray cannot start.
+        """
+        if wrong := config.problems(served.endpoints):
+            raise base.DriverError("; ".join(wrong))
+        planned = accounts.plan({}, served.endpoints, list(served.accounts.values()))
+        for meter, reason in planned.refused.items():
+            logs.event(LOGGER, logging.WARNING, "xray_account_refused", **meter._asdict(), reason=reason)
+        exact = base.Served(
+            endpoints=dict(served.endpoints),
+            accounts={base.Meter(account.user, account.endpoint): account for account in planned.add},
+        )
+        async with self._life:
+            await self._end()
+            try:
+                running, api = await process.start(
+                    self._options, exact.endpoints, config.text(exact, self._options)
+                )
+            except base.DriverError as error:
+                self._problem = str(error)
+                raise
+            self._take(running, api, exact.endpoints, exact)
+        logs.event(LOGGER, logging.INFO, "xray_started", generation=running.run.generation)
+
+    async def stop(self) -> None:
+        """End Xray, also one that an earlier agent left, and wait until it is gone."""
+        async with self._life:
+            await self._end()
+            if left_over := process.find(self._options.run_dir):
+                try:
+                    await left_over.end()
+                finally:
+                    left_over.close()
+
+    async def leave(self) -> None:
+        """Let go of Xray without ending it, for the next agent to adopt."""
+        async with self._life:
+            await self._let_go()
+
+    async def add(self, accounts: Sequence[Account]) -> dict[base.Meter, str]:
+        """Serve these too; one whose UUID differs from the one served is replaced."""
+        return await self._running().serving.add(accounts)
+
+    async def block(self, meters: Sequence[base.Meter]) -> dict[base.Meter, str]:
+        """Refuse new connections of these; their counters stay."""
+        return await self._running().serving.block(meters)
+
+    async def cut(self, meters: Sequence[base.Meter]) -> base.Cut:
+        """End the live connections of these and of nobody else."""
+        return await self._cutting(lambda cutter: cutter.cut(meters))
+
+    async def cut_all(self) -> base.Cut:
+        """Close every listener for good and end every connection: only `read` and `stop` come after this."""
+        return await self._cutting(lambda cutter: cutter.cut_all())
+
+    async def read(self) -> base.Reading:
+        """Read all counters, without reset."""
+        core = self._running()
+        return base.Reading(core.process.run.generation, counts(await core.api.counters()))
+
+    async def served(self) -> base.Served:
+        """What Xray itself says it serves."""
+        core = self._running()
+        return await serving.ask(core.api, core.endpoints)
+
+    async def status(self) -> base.Status:
+        """Whether Xray and its host answer, within two seconds each."""
+        core = self._core
+        if core is None:
+            return base.Status(running=False, problem=self._problem)
+        if core.process.ended.is_set():
+            return base.Status(running=False, problem=core.process.reason())
+        version = output.version(core.process.output())
+        try:
+            await core.api.uptime_s()
+            await core.host.stats()
+        except base.DriverError as error:
+            return base.Status(running=True, version=version, problem=str(error))
+        return base.Status(running=True, version=version)
+
+    async def exited(self) -> str:
+        """Wait until a running Xray ends by itself; returns the cause. Waits for one to run if none does."""
+        while True:
+            core = self._core
+            self._changed.clear()
+            if core is None:
+                await self._changed.wait()
+                continue
+            await core.process.ended.wait()
+            if self._core is core:
+                async with self._life:
+                    if self._core is core:
+                        self._problem = core.process.reason()
+                        await self._let_go()
+                        return self._problem
+
+    def _take(
+        self,
+        running: process.Process,
+        api: rpc.Api,
+        endpoints: Mapping[EndpointId, Endpoint],
+        served: base.Served,
+    ) -> None:
+        self._core = _Core(
+            process=running,
+            api=api,
+            host=control.Control(self._options.control),
+            endpoints=endpoints,
+            serving=serving.Serving(api, endpoints, serving.held(served)),
+        )
+        self._changed.set()
+
+    def _running(self) -> _Core:
+        if self._core is None or self._core.process.ended.is_set():
+            raise base.CoreDownError("Xray is not running")
+        return self._core
+
+    async def _cutting(self, act: Callable[[cutting.Cutter], Awaitable[base.Cut]]) -> base.Cut:
+        core = self._core
+        if core is None or core.process.ended.is_set():
+            return base.Cut(0)  # its connections ended with it
+        if self._refusal:
+            return base.Cut(0, left=True)
+        ports = {key: endpoint.port for key, endpoint in core.endpoints.items()}
+        try:
+            return await act(cutting.Cutter(core.api, core.host, ports))
+        except base.CoreDownError:
+            return base.Cut(0)
+        except (base.DriverError, OSError) as error:
+            logs.event(LOGGER, logging.ERROR, "xray_cut_failed", reason=str(error))
+            return base.Cut(0, left=True)
+
+    async def _end(self) -> None:
+        core, self._core = self._core, None
+        if core:
+            await core.api.close()
+            try:
+                await core.process.end()
+            finally:
+                core.process.close()
+            self._problem = "Xray was stopped"
+
+    async def _let_go(self) -> None:
+        core, self._core = self._core, None
+        if core:
+            await core.api.close()
+            core.process.close()
+
+
+def counts(counters: Mapping[str, int]) -> dict[base.Meter, base.Count]:
+    """Our meters out of Xray's counters, `user>>>EMAIL>>>traffic>>>uplink`; others are ignored."""
+    found: dict[base.Meter, list[int]] = {}
+    for name, value in counters.items():
+        _, email, kind, direction = [*name.split(">>>"), "", "", ""][:4]
+        parsed = labels.parse_email(email)
+        if parsed and kind == "traffic" and direction in ("uplink", "downlink"):
+            found.setdefault(base.Meter(*parsed), [0, 0])[direction == "downlink"] = value
+    return {meter: base.Count(up, down) for meter, (up, down) in found.items()}
+
+
+def limitations(chosen: options.Options, refusal: str | None) -> tuple[str, ...]:
+    """What cannot be done on this node, in sentences."""
+    found: list[str] = []
+    if refusal:
+        found.append(
+            f"Live connections cannot be cut, since {refusal}: a user who is stopped is refused new "
+            "connections, but those he has go on until they end by themselves."
+        )
+    if chosen.splice:
+        found.append(
+            "Splicing is on: bytes of TLS connections may be counted only when a connection ends, so a quota "
+            "can be overshot by one long connection."
+        )
+    return tuple(found)

@@ -1,0 +1,66 @@
+"""What Xray wrote, kept in a file in memory, and what it says about a failure.
+
+Xray and the host write into a memfd: no pipe can break or fill, and nothing reaches a disk. What always
+holds: text that leaves here has no client address in it and is short.
+"""
+
+import fcntl
+import os
+import re
+
+_VERSION = re.compile(r"Xray (\d+\.\d+\.\d+\S*) started")
+_ADDRESS = re.compile(r"\[?[0-9a-fA-F]*(?::[0-9a-fA-F]*){2,}(?:%\w+)?\]?|\d{1,3}(?:\.\d{1,3}){3}")
+_STAMP = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? ")
+_TELLING = ("panic:", "fatal error:", "Failed to start:")
+_MAX_BYTES = 64 << 10
+_LINES = 3
+_MAX_LINE = 300
+
+#: Exit statuses of Xray (main/run.go), which the Python package gives without a word, and of the host.
+_MEANING = {
+    0: "it was told to end",
+    23: "it refused its configuration",
+    69: "there is no Xray that could be run",
+    75: "another Xray still runs in this run directory",
+    255: "it could not start, most often because a port or address cannot be had",
+}
+
+
+def create(name: str, content: bytes = b"") -> int:
+    """A file in memory with this content, to be read from its start; what is written goes to its end."""
+    descriptor = os.memfd_create(name)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
+    return descriptor
+
+
+def read(descriptor: int) -> str:
+    """All that is still kept of the output."""
+    return os.pread(descriptor, _MAX_BYTES * 2, 0).decode(errors="replace")
+
+
+def version(text: str) -> str | None:
+    """The version Xray gave itself when it started."""
+    found = _VERSION.search(text)
+    return found[1] if found else None
+
+
+def reason(status: int | None, text: str) -> str:
+    """Why Xray ended, in one sentence; `status` is negative for a signal and None when not known."""
+    if status is None:
+        how = "Xray ended"
+    elif status < 0:
+        how = f"Xray was ended by signal {-status}"
+    else:
+        meaning = f" ({_MEANING[status]})" if status in _MEANING else ""
+        how = f"Xray ended with status {status}{meaning}"
+    said = _said(text)
+    return f"{how}; its last words: {said}" if said else f"{how}; it said nothing"
+
+
+def _said(text: str) -> str:
+    lines = [_STAMP.sub("", line).strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(_TELLING)] or lines[-_LINES:]
+    return " / ".join(_ADDRESS.sub("[address]", line)[:_MAX_LINE] for line in telling[:_LINES])

@@ -1,0 +1,214 @@
+"""Starts, finds and ends the host process that holds Xray.
+
+What always holds: a process is known by pid and start time and held by a pidfd, so no signal ever hits
+another one; before a start our own left-over host is gone and the ports are free; a start either ends with
+Xray answering and listening on every port, or leaves nothing running and says why.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.drivers import base
+from agent.drivers.xray import config, options, output, ports, rpc, runfile, sockets
+from shared.messages import Endpoint
+from shared.names import EndpointId
+
+START_DEADLINE_S = 10.0
+_TERM_S = 3.0
+_KILL_S = 5.0
+_POLL_S = 0.005
+_ASK_S = 0.5
+# Neither of Xray's own variables for more configuration is let through.
+_KEPT_ENVIRONMENT = (
+    "XRAY_LOCATION_ASSET",
+    "XRAY_LOCATION_CERT",
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+
+
+class Process:
+    """A running host, ours or adopted; `ended` is set when it is gone, or no longer watched."""
+
+    def __init__(self, run: runfile.Run, pidfd: int, output_fd: int | None) -> None:
+        self.run = run
+        self.ended = asyncio.Event()
+        self.status: int | None = None
+        self._pidfd = pidfd
+        self._output_fd = output_fd
+        self._open = True
+        asyncio.get_running_loop().add_reader(pidfd, self._gone)
+
+    def reason(self) -> str:
+        """Why it ended, in words."""
+        return output.reason(self.status, self.output())
+
+    def output(self) -> str:
+        """What it wrote, as far as that is kept."""
+        return "" if self._output_fd is None else output.read(self._output_fd)
+
+    async def end(self) -> None:
+        """Ask it to end, then make it; returns when it is gone. Raises DriverError when it stays."""
+        for number, patience_s in ((signal.SIGTERM, _TERM_S), (signal.SIGKILL, _KILL_S)):
+            if self.ended.is_set():
+                return
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), patience_s)
+                return
+        raise base.DriverError(f"Xray's process {self.run.pid} does not end")
+
+    def close(self) -> None:
+        """Let go of it without ending it."""
+        if self._open:
+            self._open = False
+            self.ended.set()
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            if self._output_fd is not None:
+                os.close(self._output_fd)
+
+    def _gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        with contextlib.suppress(ChildProcessError):  # an adopted one is not our child: its status is lost
+            if result := os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG):
+                self.status = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        self.ended.set()
+
+
+def find(run_dir: Path) -> Process | None:
+    """The host that an earlier agent left running, if there is one."""
+    run = runfile.read(run_dir)
+    if run is None:
+        return None
+    try:
+        pidfd = os.pidfd_open(run.pid)
+    except OSError:
+        return None
+    if not runfile.alive(run):  # asked after the pidfd is held, so it cannot change any more
+        os.close(pidfd)
+        return None
+    try:
+        output_fd = os.open(f"/proc/{run.pid}/fd/1", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return Process(run, pidfd, None)
+    return Process(run, pidfd, output_fd)
+
+
+async def start(
+    chosen: options.Options, endpoints: Mapping[EndpointId, Endpoint], text: str
+) -> tuple[Process, rpc.Api]:
+    """Start a host whose Xray has this configuration. Raises DriverError with the reason when it cannot."""
+    prepare(chosen.run_dir)
+    if left_over := find(chosen.run_dir):
+        try:
+            await left_over.end()
+        finally:
+            left_over.close()
+    if problems := await asyncio.to_thread(ports.taken, endpoints.values()):
+        raise base.DriverError("; ".join(problems))
+    digest = config.digest(endpoints, chosen)
+    process = await asyncio.to_thread(_spawn, chosen, config.places(endpoints), digest, text)
+    running = Process(*process)
+    api = rpc.Api(chosen.api)
+    try:
+        await _ready(running, api, chosen, endpoints)
+    except BaseException:
+        await api.close()
+        await running.end()
+        running.close()
+        raise
+    return running, api
+
+
+def prepare(run_dir: Path) -> None:
+    """Make the run directory, open to its owner only. Raises DriverError when that is not possible."""
+    try:
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run_dir.chmod(0o700)
+    except OSError as error:
+        raise base.DriverError(f"the run directory {run_dir} cannot be made: {error.strerror}") from error
+
+
+def environment(chosen: options.Options) -> dict[str, str]:
+    """What the host may know of our environment: no secret of the agent's."""
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    root = str(Path(__file__).resolve().parents[3])
+    splice = {} if chosen.splice else {"XRAY_BUF_SPLICE": "disable"}
+    return kept | splice | {"PYTHONPATH": root, "MALLOC_ARENA_MAX": "2"}
+
+
+def _spawn(
+    chosen: options.Options, places: tuple[runfile.Place, ...], digest: str, text: str
+) -> tuple[runfile.Run, int, int]:
+    binary = str(chosen.binary) if chosen.binary else None
+    spec = runfile.Spec(str(chosen.run_dir), str(chosen.lock_file), chosen.fence_s, binary, digest, places)
+    config_fd = output.create("xray-config", text.encode())
+    output_fd = output.create("xray-output")
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "agent.drivers.xray.host", runfile.encode_spec(spec)],
+            stdin=config_fd,
+            stdout=output_fd,
+            stderr=output_fd,
+            cwd="/",
+            env=environment(chosen),
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(output_fd)
+        raise base.DriverError(f"the host of Xray cannot be started: {error.strerror}") from error
+    finally:
+        os.close(config_fd)
+    child.returncode = 0  # it is watched and reaped through the pidfd, and may outlive us: nothing for Popen
+    started = runfile.start_time(child.pid) or 0
+    run = runfile.Run(child.pid, started, runfile.generation(child.pid, started), digest, places)
+    return run, os.pidfd_open(child.pid), output_fd
+
+
+async def _ready(
+    process: Process, api: rpc.Api, chosen: options.Options, endpoints: Mapping[EndpointId, Endpoint]
+) -> None:
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + START_DEADLINE_S
+    while not await _serving(api, chosen, endpoints, deadline_s - loop.time()):
+        if process.ended.is_set():
+            busy = await asyncio.to_thread(ports.taken, endpoints.values())
+            raise base.DriverError("; ".join([process.reason(), *busy]))
+        if loop.time() >= deadline_s:
+            raise base.DriverError(f"Xray did not get ready within {START_DEADLINE_S:g} s")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.ended.wait(), _POLL_S)
+
+
+async def _serving(
+    api: rpc.Api, chosen: options.Options, endpoints: Mapping[EndpointId, Endpoint], left_s: float
+) -> bool:
+    if left_s <= 0 or not await asyncio.to_thread(_accepts, chosen.api):
+        return False
+    try:
+        await api.uptime_s(min(left_s, _ASK_S), wait=True)
+    except base.DriverError:
+        return False
+    # Listeners are opened in any order, the API's perhaps first.
+    wanted = [endpoint.port for endpoint in endpoints.values()]
+    return await asyncio.to_thread(lambda: all(sockets.listening(port) for port in wanted))
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0

@@ -1,0 +1,106 @@
+"""What the host leaves in its run directory so that another agent finds it, and the names in there.
+
+What always holds: the file is replaced as a whole; it holds no credential and no client's address; a process
+is known by its pid together with its start time, so a pid that was given out again is never taken for it.
+Standard library only, since the host writes it.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+RUN_FILE = "xray.json"
+API_SOCKET = "api.sock"
+WEBHOOK_SOCKET = "webhook.sock"
+CONTROL_SOCKET = "control.sock"
+HOST_LOCK = "host.lock"
+
+_FORMAT = 1
+
+
+class Place(NamedTuple):
+    """One endpoint as it was given to Xray."""
+
+    endpoint: int
+    protocol: str
+    port: int
+    listen: str
+
+
+class Spec(NamedTuple):
+    """What the host is told on its command line: nothing secret, anyone may read a command line."""
+
+    run_dir: str
+    lock_file: str
+    fence_s: float
+    binary: str | None
+    digest: str
+    places: tuple[Place, ...]
+
+
+class Run(NamedTuple):
+    """A host that was started: who it is and what its Xray was given."""
+
+    pid: int
+    started: int
+    generation: str
+    digest: str
+    places: tuple[Place, ...]
+
+
+def encode_spec(spec: Spec) -> str:
+    """The spec as one argument."""
+    return json.dumps(spec)
+
+
+def decode_spec(text: str) -> Spec:
+    """The spec of an argument; raises ValueError or TypeError when it is none."""
+    run_dir, lock_file, fence_s, binary, digest, places = json.loads(text)
+    return Spec(run_dir, lock_file, fence_s, binary, digest, tuple(Place(*place) for place in places))
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot (proc(5), field 22 of stat); None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat.rpartition(b")")[2].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def this_run(spec: Spec) -> Run:
+    """The run that this process is."""
+    pid = os.getpid()
+    started = start_time(pid) or 0
+    return Run(pid, started, generation(pid, started), spec.digest, spec.places)
+
+
+def generation(pid: int, started: int) -> str:
+    """A name that no other process ever has, not even after a reboot."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    return f"{boot}-{pid}-{started}"
+
+
+def write(run_dir: Path, run: Run) -> None:
+    """Replace the run file."""
+    new = run_dir / (RUN_FILE + ".new")
+    new.write_text(json.dumps([_FORMAT, *run]), encoding="utf-8")
+    new.replace(run_dir / RUN_FILE)
+
+
+def read(run_dir: Path) -> Run | None:
+    """The run that was written last; None when there is none or its file cannot be understood."""
+    try:
+        written, pid, started, generation, digest, places = json.loads((run_dir / RUN_FILE).read_bytes())
+        if written != _FORMAT:
+            return None
+        return Run(int(pid), int(started), str(generation), str(digest), tuple(Place(*p) for p in places))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def alive(run: Run) -> bool:
+    """Whether exactly this process still runs."""
+    return start_time(run.pid) == run.started

@@ -1,0 +1,248 @@
+"""The host's own thread: hears Xray's webhook, answers the agent, prunes the register, keeps the fence.
+
+One loop over non-blocking sockets. What always holds: whatever a peer sends harms its own connection only;
+events that have arrived are registered before a question about connections is answered; Xray's output in
+memory stays bounded.
+
+The control protocol is one JSON object a line, answered by one: `{"op": "connections", "emails": [..]|null}`
+gives `{"connections": {email: [peer in hex, ..]}}`, `{"op": "stats"}` gives counts; anything else gives
+`{"error": sentence}`.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import stat
+import sys
+import time
+from pathlib import Path
+
+from agent.drivers.xray import register, runfile, sockets, webhook
+from shared.names import EndpointId
+
+MAX_QUESTION_BYTES = 4 << 20
+MAX_OUTPUT_BYTES = 64 << 10
+#: Xray names its version in its first lines, so these stay when its output is cut.
+KEPT_OUTPUT_BYTES = 4 << 10
+PRUNE_EVERY_S = 30.0
+PRUNE_EVENTS = 4096
+_KILL_AFTER_S = 3.0
+_READ_BYTES = 1 << 16
+_ROUNDS = 4
+
+
+class _Connection:
+    """One peer: the agent, who asks, or Xray, who tells; what came from it and what is still to go out."""
+
+    def __init__(self, sock: socket.socket, *, asks: bool) -> None:
+        self.sock = sock
+        self.asks = asks
+        self.inbox = bytearray()
+        self.outbox = bytearray()
+        self.last = False
+
+
+class Watcher:
+    """Everything the host does besides being Xray."""
+
+    def __init__(self, spec: runfile.Spec) -> None:
+        self._spec = spec
+        self._register = register.Register()
+        self._malformed = 0
+        self._foreign = 0
+        self._selector = selectors.DefaultSelector()
+        self._pruned_at_s = self._agent_seen_s = self._began_s = time.monotonic()
+        self._pruned_events = 0
+        self._kill_at_s: float | None = None
+        run_dir = Path(spec.run_dir)
+        for left_over in (runfile.API_SOCKET, runfile.API_SOCKET + ".lock"):
+            (run_dir / left_over).unlink(missing_ok=True)
+        self._hooks = _listen(run_dir / runfile.WEBHOOK_SOCKET)
+        self._control = _listen(run_dir / runfile.CONTROL_SOCKET)
+        for listener in (self._hooks, self._control):
+            self._selector.register(listener, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        """Serve for ever; the process ends by a signal."""
+        check_s = min(1.0, self._spec.fence_s / 4)
+        due_s = 0.0
+        while True:
+            self.turn(check_s)
+            now_s = time.monotonic()
+            if now_s >= due_s or self._grown():
+                due_s = now_s + check_s
+                self._attend(now_s)
+
+    def turn(self, timeout_s: float) -> None:
+        """Serve what is ready: events first, so that an answer knows all that has arrived."""
+        ready = self._selector.select(timeout_s)
+        for _ in range(_ROUNDS):
+            hooks = [entry for entry in ready if not self._is_control(entry[0])]
+            for key, mask in hooks:
+                self._serve(key, mask)
+            if not hooks or len(hooks) == len(ready):
+                break
+            ready = self._selector.select(0)
+        for key, mask in ready:
+            if self._is_control(key):
+                self._serve(key, mask)
+
+    def _is_control(self, key: selectors.SelectorKey) -> bool:
+        return key.data.asks if key.data else key.fileobj is self._control
+
+    def _serve(self, key: selectors.SelectorKey, mask: int) -> None:
+        connection = key.data
+        if connection is None:
+            self._accept(key.fileobj)  # type: ignore[arg-type]  # only listeners are registered without data
+            return
+        try:
+            if mask & selectors.EVENT_READ:
+                self._receive(connection)
+            self._send(connection)
+        except OSError:
+            self._close(connection)
+        except Exception as error:  # noqa: BLE001 - one peer's input must never end the host
+            sys.stderr.write(f"a request failed: {type(error).__name__}\n")
+            self._close(connection)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            sock.setblocking(False)
+            connection = _Connection(sock, asks=listener is self._control)
+            self._selector.register(sock, selectors.EVENT_READ, connection)
+
+    def _receive(self, connection: _Connection) -> None:
+        data = connection.sock.recv(_READ_BYTES)
+        if not data:
+            raise ConnectionError
+        connection.inbox += data
+        reply = self._answer_question if connection.asks else self._answer_hook
+        answer, last = reply(connection.inbox)
+        connection.outbox += answer
+        connection.last |= last
+
+    def _send(self, connection: _Connection) -> None:
+        if connection.outbox:
+            with contextlib.suppress(BlockingIOError):
+                del connection.outbox[: connection.sock.send(connection.outbox)]
+        if connection.last and not connection.outbox:
+            self._close(connection)
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.outbox else 0)
+        if self._selector.get_key(connection.sock).events != wanted:
+            self._selector.modify(connection.sock, wanted, connection)
+
+    def _close(self, connection: _Connection) -> None:
+        self._selector.unregister(connection.sock)
+        connection.sock.close()
+
+    def _answer_hook(self, inbox: bytearray) -> tuple[bytes, bool]:
+        try:
+            bodies = webhook.split(inbox)
+        except webhook.MalformedError:
+            self._malformed += 1
+            return webhook.REFUSAL, True
+        for body in bodies:
+            event = webhook.event(body)
+            if event is None or not self._register.note(*event):
+                self._foreign += 1
+        return webhook.ANSWER * len(bodies), False
+
+    def _answer_question(self, inbox: bytearray) -> tuple[bytes, bool]:
+        answers = b""
+        while (end := inbox.find(b"\n")) >= 0:
+            answers += json.dumps(self._answer(bytes(inbox[:end]))).encode() + b"\n"
+            del inbox[: end + 1]
+        return answers, len(inbox) > MAX_QUESTION_BYTES
+
+    def _answer(self, line: bytes) -> dict[str, object]:
+        try:
+            question = json.loads(line)
+            if question["op"] == "connections":
+                return {"connections": self._connections(question.get("emails"))}
+            if question["op"] == "stats":
+                return self._stats()
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return {"error": "the question cannot be understood"}
+        return {"error": "no such question"}
+
+    def _connections(self, emails: list[str] | None) -> dict[str, list[str]]:
+        known = self._register.everything() if emails is None else self._register.of(emails)
+        return {email: [peer.hex() for peer in peers] for email, peers in known.items()}
+
+    def _stats(self) -> dict[str, object]:
+        return {
+            "uptime_s": int(time.monotonic() - self._began_s),
+            "events": self._register.events,
+            "connections": len(self._register),
+            "dropped": self._register.dropped,
+            "malformed": self._malformed,
+            "foreign": self._foreign,
+        }
+
+    def _grown(self) -> bool:
+        return self._register.events - self._pruned_events >= PRUNE_EVENTS
+
+    def _attend(self, now_s: float) -> None:
+        if self._grown() or now_s - self._pruned_at_s >= PRUNE_EVERY_S:
+            self._prune(now_s)
+        trim(1)
+        if agent_lives(self._spec.lock_file):
+            self._agent_seen_s = now_s
+        elif self._kill_at_s is None and now_s - self._agent_seen_s >= self._spec.fence_s:
+            sys.stderr.write("no agent is left: ending\n")
+            self._kill_at_s = now_s + _KILL_AFTER_S
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self._kill_at_s is not None and now_s >= self._kill_at_s:
+            os._exit(1)
+
+    def _prune(self, now_s: float) -> None:
+        self._pruned_at_s, self._pruned_events = now_s, self._register.events
+        for place in self._spec.places:
+            try:
+                live = {found.peer for found in sockets.connections(place.port)}
+            except OSError:
+                continue  # what cannot be listed is kept: too much is remembered, never too little
+            self._register.prune(EndpointId(place.endpoint), live)
+
+
+def agent_lives(lock_file: str) -> bool:
+    """Whether some process holds the agent's lock; also when that cannot be told."""
+    try:
+        descriptor = os.open(lock_file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def trim(descriptor: int) -> None:
+    """Cut output that has grown too long down to its head; standard output is a file in memory here."""
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size > MAX_OUTPUT_BYTES:
+        os.ftruncate(descriptor, KEPT_OUTPUT_BYTES)
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    # Xray opens a connection for every event that finds none idle, and gives up when the queue is full.
+    listener.listen(4096)
+    listener.setblocking(False)
+    return listener
