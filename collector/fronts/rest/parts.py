@@ -1,0 +1,56 @@
+"""What handlers work with, put together once by main."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from collector.domain.changes import Change
+from collector.fronts.rest.callers import Callers
+from collector.fronts.rest.throttle import Throttle
+from collector.fronts.rest.transactions import Transactions
+from collector.hub import Hub
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joining:
+    """What a new node needs to know; without a CA of our own there is no hash to pin."""
+
+    url: str
+    ca_pem: str | None
+    ca_hash: str | None
+    ttl_s: int
+
+    def command(self, token: str) -> str:
+        """The one line to run on the node."""
+        line = f"tidegate-agent enroll {self.url} {token}"
+        return f"{line} --ca-hash {self.ca_hash}" if self.ca_hash else line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The collector as handlers see it.
+
+    `document` is the OpenAPI document; `hashing` bounds how many passwords are checked at once, each of
+    which takes 19 MiB.
+    """
+
+    data: Transactions
+    hub: Hub
+    callers: Callers
+    logins: Throttle
+    hashing: asyncio.Semaphore
+    joining: Joining
+    document: bytes
+    now_ms: Callable[[], int]
+
+    async def change(
+        self, function: Callable[Concatenate[Any, P], Change[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a mutation, then wake the nodes it concerns."""
+        change = await self.data.write(function, *args, **kwargs)
+        self.hub.wake(change.nodes)
+        return change.value

@@ -1,0 +1,32 @@
+"""Every route that is served; there is no other way in."""
+
+from collector.fronts.rest import (
+    about,
+    auth,
+    configs,
+    endpoints,
+    enrolments,
+    events,
+    heartbeats,
+    incidents,
+    nodes,
+    quarantine,
+    usage,
+    users,
+)
+from collector.fronts.rest.routes import Route
+
+ROUTES: tuple[Route, ...] = (
+    *about.ROUTES,
+    *auth.ROUTES,
+    *enrolments.ROUTES,
+    *heartbeats.ROUTES,
+    *configs.ROUTES,
+    *usage.ROUTES,
+    *nodes.ROUTES,
+    *endpoints.ROUTES,
+    *users.ROUTES,
+    *quarantine.ROUTES,
+    *incidents.ROUTES,
+    *events.ROUTES,
+)

@@ -1,0 +1,216 @@
+"""The collector's whole program: puts the parts together and serves until it is told to stop.
+
+What always holds: a stop ends waiting polls at once, answers what is under way and closes the database; the
+exit status is 0.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from collector import certificates, data_dir
+from collector.fronts.rest import application, openapi, parts, table
+from collector.fronts.rest.callers import Callers
+from collector.fronts.rest.throttle import Throttle
+from collector.fronts.rest.transactions import Transactions
+from collector.hub import Hub
+from collector.settings import Settings
+from collector.store.database import Database
+from shared import logs
+
+LOGGER = logging.getLogger(__name__)
+
+API_VERSION = "1.0"
+_TLS_DIR = "tls"
+_CA_FILE = "ca.pem"
+_WATCH_EVERY_S = 0.3
+_RENEW_EVERY_S = 24 * 3600.0
+_KEEP_ALIVE_S = 75
+_GRACE_S = 1
+_BACKLOG = 2048
+#: Passwords checked at once: 19 MiB and a core each.
+_HASHING = 2
+
+
+class StartError(Exception):
+    """The collector cannot start; the text says why."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError, DataDirError or CertificateError."""
+    data_dir.require_initialised(settings.data_dir)
+    logs.configure(settings.log_level)
+    hush()
+    with data_dir.locked(settings.data_dir), _listening(settings) as listener:
+        data = open_database(settings)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, data, listener))
+        finally:
+            data.close()
+
+
+def hush() -> None:
+    """Keep libraries from logging what they handle: peewee's debug lines hold every value of every row."""
+    for library in ("uvicorn", "asyncio", "peewee"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def open_database(settings: Settings) -> Database:
+    """Open the database. Raises StartError."""
+    try:
+        return Database.open(settings.data_dir)
+    except Exception as error:
+        raise StartError(f"{settings.data_dir}: the database cannot be opened: {error}") from error
+
+
+def joining(settings: Settings) -> parts.Joining:
+    """What new nodes need to know. Raises CertificateError."""
+    authority = certificates.authority(_tls_dir(settings), now_ms()) if settings.own_ca else None
+    if authority is not None:
+        certificates.publish(authority, settings.data_dir / _CA_FILE)
+    return parts.Joining(
+        url=settings.url,
+        ca_pem=authority.pem if authority else None,
+        ca_hash=authority.pin if authority else None,
+        ttl_s=settings.enrol_ttl_s,
+    )
+
+
+def assemble(data: Transactions, hub: Hub, key: bytes, join: parts.Joining) -> parts.Parts:
+    """The parts that handlers work with."""
+    return parts.Parts(
+        data=data,
+        hub=hub,
+        callers=Callers(data, key),
+        logins=Throttle(),
+        hashing=asyncio.Semaphore(_HASHING),
+        joining=join,
+        document=document(),
+        now_ms=now_ms,
+    )
+
+
+def document() -> bytes:
+    """The OpenAPI document of what is served."""
+    return openapi.document(table.ROUTES, API_VERSION)
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn raises them again after its shutdown, which would look like a crash."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: Settings, data: Database, listener: socket.socket) -> None:
+    hub = Hub()
+    assembled = assemble(data, hub, data_dir.read_key(settings.data_dir), joining(settings))
+    config = _config(settings, assembled)
+    server = _Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+        hub.close()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    logs.event(LOGGER, logging.INFO, "serving", url=settings.url, listen=f"{settings.host}:{settings.port}")
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(_watch(data, hub)), group.create_task(_renew(settings, config))]
+        await server.serve(sockets=[listener])
+        for task in background:
+            task.cancel()
+    logs.event(LOGGER, logging.INFO, "stopped")
+
+
+def _config(settings: Settings, assembled: parts.Parts) -> uvicorn.Config:
+    cert_file, key_file = _chain(settings)
+    return uvicorn.Config(
+        application.application(assembled, table.ROUTES),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+        ssl_certfile=cert_file,
+        ssl_keyfile=key_file,
+    )
+
+
+def _chain(settings: Settings) -> tuple[Path | None, Path | None]:
+    if settings.behind_proxy:
+        return None, None
+    if settings.certificate is not None:
+        _require_pair(settings.certificate.cert_file, settings.certificate.key_file)
+        return settings.certificate.cert_file, settings.certificate.key_file
+    path = certificates.server_file(_tls_dir(settings), settings.names, now_ms())
+    return path, path
+
+
+def _require_pair(cert_file: Path, key_file: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"{cert_file} and {key_file} are no usable certificate and key: {error}") from error
+
+
+async def _watch(data: Database, hub: Hub) -> None:
+    # The command line commits in a process of its own and cannot wake anybody here.
+    while True:
+        try:
+            if await data.changed_elsewhere():
+                hub.wake_all()
+        except Exception:
+            LOGGER.exception("watch_failed")
+            hub.wake_all()
+        await asyncio.sleep(_WATCH_EVERY_S)
+
+
+async def _renew(settings: Settings, config: uvicorn.Config) -> None:
+    # New connections use what was loaded last, so a certificate is renewed without a restart.
+    while True:
+        await asyncio.sleep(_RENEW_EVERY_S)
+        try:
+            cert_file, key_file = _chain(settings)
+            if config.ssl and cert_file:
+                config.ssl.load_cert_chain(cert_file, key_file)
+        except Exception:
+            LOGGER.exception("renewal_failed")
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    address = (settings.host, settings.port)
+    try:
+        listener = socket.create_server(
+            address, family=family, backlog=_BACKLOG, dualstack_ipv6=settings.host == "::"
+        )
+    except OSError as error:
+        raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+    with listener:
+        yield listener
+
+
+def _tls_dir(settings: Settings) -> Path:
+    return settings.data_dir / _TLS_DIR

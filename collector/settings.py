@@ -1,0 +1,142 @@
+"""The collector's settings, from `TIDEGATE_COLLECTOR_…` (row H10), as one frozen value."""
+
+import ipaddress
+import re
+import socket
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.environment import Reader
+
+PREFIX = "TIDEGATE_COLLECTOR_"
+_LEVELS = ("debug", "info", "warning", "error")
+_MAX_PORT = 65535
+_MAX_NAME = 253
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnCertificate:
+    """A certificate of the operator's instead of one from our own CA."""
+
+    cert_file: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything the operator can decide.
+
+    `names` are the host names and addresses by which agents reach the collector; the first is the main one.
+    `url` is what enrolment lines carry. `certificate` is None when our own CA issues one, or behind a proxy.
+    """
+
+    data_dir: Path
+    host: str
+    port: int
+    names: tuple[str, ...]
+    url: str
+    certificate: OwnCertificate | None
+    behind_proxy: bool
+    enrol_ttl_s: int
+    log_level: str
+
+    @property
+    def own_ca(self) -> bool:
+        """Whether our own CA vouches for the server."""
+        return self.certificate is None and not self.behind_proxy
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Read all settings. Raises SettingsError with everything that is wrong."""
+    reader = Reader(environ, PREFIX)
+    host, port = reader.value("LISTEN", _listen, ("0.0.0.0", 8443))  # noqa: S104 - nodes come from outside
+    default_names: tuple[str, ...] = (socket.gethostname(),)
+    names = reader.value("NAMES", _names, default_names)
+    behind_proxy = reader.flag("BEHIND_PROXY", default=False)
+    url = reader.value("URL", _url, "")
+    if behind_proxy and not url:
+        reader.problem(f"{PREFIX}URL: set it to the proxy's https:// URL, since {PREFIX}BEHIND_PROXY is yes")
+    settings = Settings(
+        data_dir=reader.path("DATA_DIR", None) or Path("/var/lib/tidegate-collector"),
+        host=host,
+        port=port,
+        names=names,
+        url=url or f"https://{_authority(names[0])}:{port}",
+        certificate=_certificate(reader, behind_proxy=behind_proxy),
+        behind_proxy=behind_proxy,
+        enrol_ttl_s=reader.integer("ENROL_TTL_S", 600, low=10, high=86_400),
+        log_level=reader.choice("LOG_LEVEL", "info", among=_LEVELS),
+    )
+    reader.finish()
+    return settings
+
+
+def _certificate(reader: Reader, *, behind_proxy: bool) -> OwnCertificate | None:
+    cert_file = reader.value("TLS_CERT_FILE", _file, None)
+    key_file = reader.value("TLS_KEY_FILE", _file, None)
+    if (cert_file is None) != (key_file is None):
+        reader.problem(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE: set both or neither")
+    if behind_proxy and (cert_file or key_file):
+        reader.problem(
+            f"{PREFIX}BEHIND_PROXY=yes serves plain HTTP: remove {PREFIX}TLS_CERT_FILE and _KEY_FILE"
+        )
+    if cert_file is None or key_file is None:
+        return None
+    return OwnCertificate(cert_file=cert_file, key_file=key_file)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    return path
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    try:
+        ipaddress.ip_address(host)
+        number = int(port)
+    except ValueError:
+        raise ValueError("must be ADDRESS:PORT, as in 0.0.0.0:8443 or [::]:8443") from None
+    if not 1 <= number <= _MAX_PORT:
+        raise ValueError(f"the port must be from 1 to {_MAX_PORT}")
+    return host, number
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ValueError("must name at least one host or address")
+    if wrong := [name for name in names if not _is_host(name)]:
+        raise ValueError(f"not a host name or address: {', '.join(wrong)}")
+    return names
+
+
+def _is_host(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return len(name) <= _MAX_NAME and all(_LABEL.fullmatch(label) for label in name.split("."))
+    return True
+
+
+def _authority(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
+
+
+def _url(text: str) -> str:
+    parts = urllib.parse.urlsplit(text)
+    # The URL is part of a line that people paste into a root shell.
+    if not _URL.fullmatch(text) or not parts.hostname or parts.port == 0:
+        raise ValueError("must be a URL such as https://collector.example:8443")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise ValueError("must be https://, since every secret travels to it")
+    return text.rstrip("/")

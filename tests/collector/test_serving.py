@@ -1,0 +1,358 @@
+"""The collector as a process, over real TLS: it starts, serves, hears of foreign commits, and stops."""
+
+import contextlib
+import hashlib
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from collector import certificates
+from tests.kit import programs, waiting
+
+pytestmark = pytest.mark.e2e
+
+_START_S = 20.0
+_MAX_RSS_KB = 70 * 1024
+_ABOUT = {"agent_version": "1", "hostname": "h"}
+
+
+@dataclass
+class Collector:
+    """A collector of its own for each test; it is ended by its process handle."""
+
+    data: Path
+    port: int
+    log: Path
+    first: dict[str, Any] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    more: dict[str, str] = field(default_factory=dict)
+    ca: Path | None = None
+    scheme: str = "https"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        return programs.clean_environment(
+            {
+                "TIDEGATE_COLLECTOR_DATA_DIR": str(self.data),
+                "TIDEGATE_COLLECTOR_LISTEN": f"127.0.0.1:{self.port}",
+                "TIDEGATE_COLLECTOR_NAMES": "127.0.0.1",
+                "TIDEGATE_COLLECTOR_LOG_LEVEL": "debug",
+                **self.more,
+            }
+        )
+
+    def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = programs.python("collector.cli", *words)
+        return subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env=self.environment(),
+            cwd=programs.ROOT,
+        )
+
+    def told(self, *words: str) -> dict[str, Any]:
+        done = self.cli(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert isinstance(answer, dict)
+        return answer
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            command = programs.python("collector.cli", "serve")
+            self.process = subprocess.Popen(command, stderr=log, env=self.environment(), cwd=programs.ROOT)
+        waiting.until(
+            self.answers, within_s=_START_S, what=f"the collector to answer\n{self.log.read_text()}"
+        )
+
+    def answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return client.get("/healthz").is_success
+        except httpx.TransportError:
+            return False
+
+    def client(self, token: str | None = None) -> httpx.Client:
+        trust = self.scheme == "https" and ssl.create_default_context(cafile=self.ca or self.data / "ca.pem")
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, verify=trust, trust_env=False, timeout=30.0, headers=headers)
+
+    def token(self, **credentials: str) -> str:
+        with self.client() as client:
+            return str(client.post("/api/v1/auth/token", json=credentials).json()["access_token"])
+
+    def admin(self) -> str:
+        return self.token(username=self.first["username"], password=self.first["password"])
+
+    def joined(self, name: str = "node-1") -> tuple[int, str]:
+        """Enrol a node; returns its id and an access token."""
+        token = self.told("node", "enroll", name)["token"]
+        with self.client(token) as client:
+            given = client.post("/api/v1/nodes/register", json=_ABOUT).json()
+        return given["node"], self.token(client_id=given["client_id"], client_secret=given["client_secret"])
+
+    def stop(self) -> int:
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait(10)
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    made = Collector(tmp_path / "data", _free_port(), tmp_path / "log")
+    made.first = made.told("init")
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Poll:
+    """A long poll that waits in a thread of its own."""
+
+    thread: threading.Thread
+    answers: list[httpx.Response | httpx.TransportError]
+
+    def answer(self, within_s: float) -> httpx.Response:
+        self.thread.join(within_s)
+        assert self.answers, "the poll still waits"
+        assert isinstance(self.answers[0], httpx.Response), self.answers
+        return self.answers[0]
+
+
+@contextlib.contextmanager
+def _polling(collector: Collector, node: int, token: str) -> Iterator[Poll]:
+    answers: list[httpx.Response | httpx.TransportError] = []
+    asked = threading.Event()
+
+    def run() -> None:
+        def sent(_request: httpx.Request) -> None:
+            asked.set()
+
+        with collector.client(token) as client:
+            client.event_hooks["request"] = [sent]
+            try:
+                answers.append(client.get(f"/api/v1/nodes/{node}/configs?since=0&wait=20"))
+            except httpx.TransportError as error:
+                answers.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert asked.wait(10)
+    # A request made after the poll's is answered after the poll has begun to wait.
+    with collector.client(token) as client:
+        client.post("/api/v1/usage", json={"ledger": "l", "rows": []})
+    assert not answers
+    yield Poll(thread, answers)
+    thread.join(30)
+
+
+def test_the_hash_that_init_prints_is_that_of_the_ca_that_is_served(collector: Collector) -> None:
+    with collector.client() as client:
+        pem = client.get("/api/v1/ca").text
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    assert collector.first["ca_hash"] == f"sha256:{digest}"
+    assert pem == (collector.data / "ca.pem").read_text()
+
+
+def test_answers_name_no_server_software(collector: Collector) -> None:
+    with collector.client() as client:
+        assert "server" not in client.get("/healthz").headers
+
+
+def test_a_modern_client_gets_tls_1_3(collector: Collector) -> None:
+    context = ssl.create_default_context(cafile=collector.data / "ca.pem")
+    with (
+        socket.create_connection(("127.0.0.1", collector.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+    ):
+        assert secure.version() == "TLSv1.3"
+
+
+def test_the_idle_collector_stays_small(collector: Collector) -> None:
+    collector.admin()
+    assert collector.process
+    status = Path("/proc", str(collector.process.pid), "status").read_text()
+    size_kb = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+    assert size_kb < _MAX_RSS_KB
+
+
+def test_many_processes_worth_of_connections_spend_a_token_once(collector: Collector) -> None:
+    token = collector.told("node", "enroll", "node-1")["token"]
+
+    def use(_number: int) -> int:
+        with collector.client(token) as client:
+            return client.post("/api/v1/nodes/register", json=_ABOUT).status_code
+
+    with ThreadPoolExecutor(16) as pool:
+        statuses = Counter(pool.map(use, range(64)))
+    assert statuses == {200: 1, 401: 63}
+
+
+def test_a_node_revoked_on_the_command_line_is_out_within_five_seconds(collector: Collector) -> None:
+    node, token = collector.joined()
+    with _polling(collector, node, token) as poll:
+        assert collector.cli("node", "revoke", "node-1").returncode == 0
+        started_s = time.monotonic()
+        assert poll.answer(within_s=5.0).status_code == 401
+        assert time.monotonic() - started_s < 5
+    with collector.client(token) as client:
+        assert client.post("/api/v1/usage", json={"ledger": "l", "rows": []}).status_code == 401
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_waiting_polls_and_the_process_at_once_with_status_zero(
+    collector: Collector, number: signal.Signals
+) -> None:
+    node, token = collector.joined()
+    with _polling(collector, node, token) as poll:
+        assert collector.process
+        started_s = time.monotonic()
+        collector.process.send_signal(number)
+        assert poll.answer(within_s=5.0).status_code == 200
+        assert collector.process.wait(5) == 0
+        assert time.monotonic() - started_s < 2
+    assert "Traceback" not in collector.log.read_text()
+
+
+def test_a_client_that_holds_its_connection_does_not_hold_up_the_stop(collector: Collector) -> None:
+    context = ssl.create_default_context(cafile=collector.data / "ca.pem")
+    with (
+        socket.create_connection(("127.0.0.1", collector.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as half,
+    ):
+        half.sendall(b"POST /api/v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        half.sendall(b"Content-Length: 100\r\n\r\n{")
+        assert collector.answers()
+        started_s = time.monotonic()
+        assert collector.stop() == 0
+        assert time.monotonic() - started_s < 3
+
+
+def test_a_second_collector_on_the_same_directory_is_refused_in_words(collector: Collector) -> None:
+    done = collector.cli("serve")
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_told_in_words(collector: Collector, tmp_path: Path) -> None:
+    other = Collector(tmp_path / "other", collector.port, tmp_path / "other.log")
+    other.told("init")
+    done = other.cli("serve")
+    assert done.returncode == 1
+    assert "cannot listen" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_behind_a_proxy_it_speaks_plain_http_and_enrolls_by_the_url_of_the_proxy(tmp_path: Path) -> None:
+    settings = {"TIDEGATE_COLLECTOR_BEHIND_PROXY": "yes", "TIDEGATE_COLLECTOR_URL": "https://panel.example"}
+    with _other(tmp_path, settings, scheme="http") as plain:
+        line = plain.told("node", "enroll", "node-1")
+        assert line["command"] == f"tidegate-agent enroll https://panel.example {line['token']}"
+        with plain.client() as client:
+            assert client.get("/api/v1/ca").status_code == 404
+
+
+def test_an_own_certificate_is_served_instead_of_one_of_our_ca(tmp_path: Path) -> None:
+    pair = str(certificates.server_file(tmp_path / "own", ("127.0.0.1",), time.time_ns() // 1_000_000))
+    settings = {"TIDEGATE_COLLECTOR_TLS_CERT_FILE": pair, "TIDEGATE_COLLECTOR_TLS_KEY_FILE": pair}
+    with _other(tmp_path, settings, ca=tmp_path / "own" / "authority.pem") as own:
+        assert own.first["ca_hash"] is None
+        assert not (own.data / "ca.pem").exists()
+
+
+def test_a_certificate_that_is_none_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "c.pem").write_text("rubbish")
+    file = str(tmp_path / "c.pem")
+    settings = {"TIDEGATE_COLLECTOR_TLS_CERT_FILE": file, "TIDEGATE_COLLECTOR_TLS_KEY_FILE": file}
+    other = Collector(tmp_path / "data", _free_port(), tmp_path / "log", more=settings)
+    other.told("init")
+    done = other.cli("serve")
+    assert done.returncode == 1
+    assert "no usable certificate and key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@contextlib.contextmanager
+def _other(
+    directory: Path, settings: dict[str, str], *, ca: Path | None = None, scheme: str = "https"
+) -> Iterator[Collector]:
+    made = Collector(directory / "data", _free_port(), directory / "log", more=settings, ca=ca, scheme=scheme)
+    made.first = made.told("init")
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_after_a_kill_the_collector_serves_the_same_state(collector: Collector) -> None:
+    node, token = collector.joined()
+    assert collector.process
+    collector.process.kill()
+    collector.process.wait(10)
+    collector.start()
+    with collector.client(token) as client:
+        assert client.get(f"/api/v1/nodes/{node}/configs").status_code == 200
+    assert collector.told("node", "list")["nodes"][0]["enrolled"] is True
+
+
+def test_what_is_no_http_and_no_tls_is_survived(collector: Collector) -> None:
+    context = ssl.create_default_context(cafile=collector.data / "ca.pem")
+    for rubbish in (b"\x00" * 64, b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 4096):
+        with socket.create_connection(("127.0.0.1", collector.port), timeout=10) as plain:
+            plain.sendall(rubbish)
+            with contextlib.suppress(OSError):
+                plain.recv(100)
+        with (
+            socket.create_connection(("127.0.0.1", collector.port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+            contextlib.suppress(OSError),
+        ):
+            secure.sendall(rubbish)
+            secure.recv(100)
+    assert collector.answers()
+
+
+def test_the_log_is_json_and_holds_no_address_and_no_secret(collector: Collector) -> None:
+    _, token = collector.joined()
+    collector.admin()
+    collector.stop()
+    lines = collector.log.read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines][:1] == ["serving"]
+    said = "".join(line for line in lines if '"serving"' not in line)
+    for secret in (token, collector.first["password"], "127.0.0.1", "argon2id"):
+        assert secret not in said

@@ -1,0 +1,109 @@
+"""The collector's settings: defaults that work, and every wrong one named at once."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from collector import settings
+from collector.settings import PREFIX
+from shared.environment import SettingsError
+
+
+def _read(**values: str) -> settings.Settings:
+    return settings.read({PREFIX + name: value for name, value in values.items()})
+
+
+def _problems(**values: str) -> list[str]:
+    with pytest.raises(SettingsError) as wrong:
+        _read(**values)
+    return wrong.value.problems
+
+
+def test_without_any_setting_the_collector_serves_https_under_its_host_name() -> None:
+    read = settings.read({})
+    assert (read.host, read.port, read.names) == ("0.0.0.0", 8443, (socket.gethostname(),))
+    assert read.url == f"https://{socket.gethostname()}:8443"
+    assert read.data_dir == Path("/var/lib/tidegate-collector")
+    assert read.own_ca
+    assert (read.enrol_ttl_s, read.log_level) == (600, "info")
+
+
+def test_the_url_follows_from_the_first_name_and_the_port() -> None:
+    assert _read(NAMES="c.example, 192.0.2.1", LISTEN="[::]:443").url == "https://c.example:443"
+    assert _read(NAMES="2001:db8::1").url == "https://[2001:db8::1]:8443"
+    assert _read(NAMES="c.example", URL="https://c.example/").url == "https://c.example"
+
+
+def test_names_are_kept_in_their_order_and_once() -> None:
+    assert _read(NAMES=" b.example,a.example,,b.example ").names == ("b.example", "a.example")
+
+
+def test_an_own_certificate_takes_the_place_of_the_ca(tmp_path: Path) -> None:
+    for name in ("c.pem", "k.pem"):
+        (tmp_path / name).touch()
+    read = _read(TLS_CERT_FILE=str(tmp_path / "c.pem"), TLS_KEY_FILE=str(tmp_path / "k.pem"))
+    assert not read.own_ca
+    assert read.certificate == settings.OwnCertificate(
+        cert_file=tmp_path / "c.pem", key_file=tmp_path / "k.pem"
+    )
+
+
+def test_behind_a_proxy_the_url_of_the_proxy_is_needed() -> None:
+    assert PREFIX + "URL" in _problems(BEHIND_PROXY="yes")[0]
+    read = _read(BEHIND_PROXY="yes", URL="https://panel.example")
+    assert read.behind_proxy
+    assert not read.own_ca
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LISTEN", "8443"),
+        ("LISTEN", "localhost:8443"),
+        ("LISTEN", "0.0.0.0:0"),
+        ("LISTEN", "0.0.0.0:70000"),
+        ("LISTEN", "0.0.0.0:x"),
+        ("NAMES", ""),
+        ("NAMES", "a b"),
+        ("NAMES", "https://c.example"),
+        ("NAMES", "c.example:8443"),
+        ("NAMES", "-c.example"),
+        ("NAMES", "a" * 64),
+        ("URL", "c.example"),
+        ("URL", "ftp://c.example"),
+        ("URL", "https://"),
+        ("URL", "https://a:b@c.example"),
+        ("URL", "https://c.example:x"),
+        ("URL", "https://c.example:0"),
+        ("URL", "http://c.example"),
+        ("URL", "https://c.example?x=1"),
+        ("URL", "https://c.example/ --ca-hash"),
+        ("URL", "https://c.example/;reboot"),
+        ("TLS_CERT_FILE", "/nowhere/c.pem"),
+        ("BEHIND_PROXY", "maybe"),
+        ("ENROL_TTL_S", "5"),
+        ("ENROL_TTL_S", "1e3"),
+        ("LOG_LEVEL", "loud"),
+        ("DATA_DIR", ""),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+    assert any(problem.startswith(PREFIX + name) for problem in _problems(**{name: value}))
+
+
+def test_all_wrong_settings_are_named_at_once() -> None:
+    problems = _problems(LISTEN="x", NAMES="a b", ENROL_TTL_S="0", LOG_LEVEL="loud", LISTNE="0.0.0.0:1")
+    assert len(problems) == 5
+
+
+def test_half_of_an_own_certificate_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.pem").touch()
+    assert "both or neither" in _problems(TLS_CERT_FILE=str(tmp_path / "c.pem"))[0]
+
+
+def test_a_certificate_behind_a_proxy_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.pem").touch()
+    file = str(tmp_path / "c.pem")
+    problems = _problems(BEHIND_PROXY="yes", URL="https://p.example", TLS_CERT_FILE=file, TLS_KEY_FILE=file)
+    assert "plain HTTP" in problems[0]
