@@ -27,7 +27,7 @@ _MAX_TOKEN_CHARACTERS = 2048
 
 @dataclass(frozen=True)
 class Bearer:
-    """Who a valid token was given to, and by which credential (0 for accounts that have no numbers)."""
+    """Who a valid token was given to, and by which credential."""
 
     actor: access.Actor
     credential: int

@@ -48,8 +48,8 @@ class TokenRequest(Message, frozen=True):
     password: str | None = None
 
 
-class Token(Message, frozen=True):
-    """A bearer token and the seconds it lives."""
+class Token(Message, frozen=True, omit_defaults=False):
+    """A bearer token and the seconds it lives (RFC 6749 section 5.1 wants the type said)."""
 
     access_token: str
     expires_in: int

@@ -24,9 +24,9 @@ def credentials(session: Session, name: str) -> Credentials | None:
     return admins.credentials(session, name)
 
 
-def exists(session: Session, admin: int) -> bool:
-    """Whether there is an admin with this id."""
-    return admins.exists(session, admin)
+def standing(session: Session, admin: int) -> int | None:
+    """The credential number that an admin's tokens must carry; None when there is no such admin."""
+    return admins.standing(session, admin)
 
 
 def count(session: Session) -> int:
@@ -37,7 +37,7 @@ def count(session: Session) -> int:
 def change_password(
     session: Session, name: str, password_hash: str, actor: Actor, now_ms: int
 ) -> Change[int]:
-    """Replace the password of an admin; returns the id."""
+    """Replace the password of an admin, who has to log in again everywhere; returns the id."""
     found = admins.credentials(session, name)
     if found is None:
         raise refusals.Refused(refusals.Kind.NOT_FOUND, f"there is no admin named {name}")

@@ -11,12 +11,13 @@ class Credentials:
 
     id: int
     password_hash: str
+    credential: int
 
 
 def insert(session: Session, name: str, password_hash: str, now_ms: int) -> int:
     """Store a new admin; returns the id."""
     rows = session.rows(
-        "INSERT INTO admin (name, password_hash, created_ms) VALUES (?, ?, ?) RETURNING id",
+        "INSERT INTO admin (name, password_hash, credential, created_ms) VALUES (?, ?, 1, ?) RETURNING id",
         (name, password_hash, now_ms),
     )
     return int(rows[0][0])
@@ -24,13 +25,14 @@ def insert(session: Session, name: str, password_hash: str, now_ms: int) -> int:
 
 def credentials(session: Session, name: str) -> Credentials | None:
     """What the password of this admin is checked against."""
-    rows = session.rows("SELECT id, password_hash FROM admin WHERE name = ?", (name,))
+    rows = session.rows("SELECT id, password_hash, credential FROM admin WHERE name = ?", (name,))
     return Credentials(*rows[0]) if rows else None
 
 
-def exists(session: Session, admin: int) -> bool:
-    """Whether there is an admin with this id."""
-    return bool(session.rows("SELECT 1 FROM admin WHERE id = ?", (admin,)))
+def standing(session: Session, admin: int) -> int | None:
+    """The credential number that an admin's tokens must carry; None when there is no such admin."""
+    rows = session.rows("SELECT credential FROM admin WHERE id = ?", (admin,))
+    return int(rows[0][0]) if rows else None
 
 
 def count(session: Session) -> int:
@@ -39,5 +41,7 @@ def count(session: Session) -> int:
 
 
 def save_password(session: Session, admin: int, password_hash: str) -> None:
-    """Replace an admin's password."""
-    session.run("UPDATE admin SET password_hash = ? WHERE id = ?", (password_hash, admin))
+    """Replace an admin's password; tokens given out under the old one are void."""
+    session.run(
+        "UPDATE admin SET password_hash = ?, credential = credential + 1 WHERE id = ?", (password_hash, admin)
+    )

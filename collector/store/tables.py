@@ -20,10 +20,11 @@ class Table(peewee.Model):
 
 
 class Admin(Table):
-    """Somebody who may administer."""
+    """Somebody who may administer. Tokens carry the credential number under which they were given out."""
 
     name = peewee.TextField(unique=True)
     password_hash = peewee.TextField()
+    credential = peewee.IntegerField(default=1)
     created_ms = peewee.BigIntegerField()
 
 

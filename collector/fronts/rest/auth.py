@@ -70,7 +70,7 @@ async def _admin(parts: Parts, name: str, password: str) -> tokens.Bearer:
     if known is None or not right:
         raise _wrong(Role.ADMIN, "this username and password do not belong together")
     parts.logins.give_back(account, time.monotonic())
-    return tokens.Bearer(Actor(Role.ADMIN, known.id), 0)
+    return tokens.Bearer(Actor(Role.ADMIN, known.id), known.credential)
 
 
 def _wrong(role: Role, detail: str) -> refusals.Refused:

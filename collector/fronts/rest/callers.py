@@ -68,7 +68,7 @@ class Callers:
 
     async def _stands(self, caller: tokens.Bearer) -> bool:
         if caller.actor.role is Role.ADMIN:
-            return await self._data.read(admins.exists, caller.actor.id)
+            return await self._data.read(admins.standing, caller.actor.id) == caller.credential
         standing = await self._data.read(enrolment.standing, NodeId(caller.actor.id))
         return standing is not None and not standing.revoked and standing.credential == caller.credential
 

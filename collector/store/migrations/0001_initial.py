@@ -5,6 +5,7 @@ def up(migrator, db):
     class Admin(Model):
         name = TextField(unique=True)
         password_hash = TextField()
+        credential = IntegerField(default=1)
         created_ms = BigIntegerField()
         class Meta:
             database = db

@@ -80,7 +80,7 @@ class Rig:
         """One request, from outside the loop."""
         return self.run(self.ask(method, path, body, **more))
 
-    def token(self, role: Role, number: int, credential: int = 0) -> str:
+    def token(self, role: Role, number: int, credential: int = 1) -> str:
         """A token as the collector gives it out now."""
         return tokens.issue(KEY, tokens.Bearer(Actor(role, number), credential), _wall_ms())
 

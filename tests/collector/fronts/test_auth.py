@@ -5,8 +5,8 @@ import math
 import pytest
 
 from collector import passwords, tokens
-from collector.app import nodes
-from collector.domain.access import SYSTEM
+from collector.app import admins, nodes
+from collector.domain.access import SYSTEM, Actor, Role
 from collector.fronts.rest import throttle
 from tests.collector.fronts import rig as made
 from tests.collector.fronts.rig import KEY, Rig
@@ -112,3 +112,12 @@ def test_a_revoked_node_is_told_so_only_with_the_right_secret(rig: Rig) -> None:
     assert (right.status_code, wrong.status_code) == (401, 401)
     assert "revoked" in right.json()["detail"]
     assert "revoked" not in wrong.json()["detail"]
+
+
+def test_a_new_password_voids_the_tokens_of_the_old_one(rig: Rig) -> None:
+    token = rig.admin()
+    assert rig.send("GET", "/api/v1/nodes", token=token).status_code == 200
+    changed = passwords.hash_password("another one")
+    rig.data.write_now(admins.change_password, "root", changed, SYSTEM, rig.now_ms)
+    rig.parts.callers.forget(Actor(Role.ADMIN, 1))
+    assert rig.send("GET", "/api/v1/nodes", token=token).status_code == 401

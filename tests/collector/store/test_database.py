@@ -51,7 +51,7 @@ def test_commits_of_another_process_are_noticed_and_own_ones_are_not(tmp_path: P
     assert not asyncio.run(db.changed_elsewhere())
     other = sqlite3.connect(tmp_path / database.FILE)
     with other:
-        other.execute("INSERT INTO admin (name, password_hash, created_ms) VALUES ('b', 'x', 0)")
+        other.execute("INSERT INTO admin (name, password_hash, credential, created_ms) VALUES ('b', 'x', 1, 0)")
     other.close()
     assert asyncio.run(db.changed_elsewhere())
     assert not asyncio.run(db.changed_elsewhere())
@@ -66,7 +66,7 @@ def test_a_database_that_cannot_grow_refuses_in_words_and_recovers(tmp_path: Pat
 
     def fill(session: Session) -> None:
         session.run_many(
-            "INSERT INTO admin (name, password_hash, created_ms) VALUES (?, ?, 0)",
+            "INSERT INTO admin (name, password_hash, credential, created_ms) VALUES (?, ?, 1, 0)",
             [(f"name-{number}", "x" * 4_000) for number in range(100)],
         )
 
