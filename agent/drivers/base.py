@@ -9,51 +9,13 @@ What always holds:
 - All methods are idempotent: blocking who is blocked or adding who is there is success.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from shared.messages import Account, Endpoint
-from shared.names import EndpointId, UserId
-
-
-class Meter(NamedTuple):
-    """One user on one endpoint: the smallest thing that is counted."""
-
-    user: UserId
-    endpoint: EndpointId
-
-
-class Count(NamedTuple):
-    """Payload bytes as the core counted them, from the user's side: up is what he sent."""
-
-    up: int
-    down: int
-
-
-@dataclass(frozen=True)
-class Reading:
-    """All counters of one process at one moment. A meter that never carried a byte may be missing."""
-
-    generation: str
-    counts: Mapping[Meter, Count]
-
-
-@dataclass(frozen=True)
-class Served:
-    """What a driver serves, or ought to."""
-
-    endpoints: Mapping[EndpointId, Endpoint] = field(default_factory=dict)
-    accounts: Mapping[Meter, Account] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Status:
-    """State of the core: `problem` says in words why it does not serve, None when it does."""
-
-    running: bool
-    version: str | None = None
-    problem: str | None = None
+from agent.core.counting import Meter, Reading
+from agent.core.served import Served, Status
+from shared.messages import Account
 
 
 @dataclass(frozen=True)

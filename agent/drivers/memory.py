@@ -9,6 +9,8 @@ import itertools
 from collections import deque
 from collections.abc import Sequence
 
+from agent.core import counting
+from agent.core.served import Served, Status
 from agent.drivers import base
 from shared.messages import Account
 
@@ -24,13 +26,13 @@ class MemoryDriver(base.Driver):
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.connections: dict[base.Meter, int] = {}
+        self.connections: dict[counting.Meter, int] = {}
         self.hanging = False
         self.gate: asyncio.Event | None = None
         self._generations = (f"memory-{number}" for number in itertools.count(1))
         self._generation: str | None = None
-        self._served = base.Served()
-        self._counts: dict[base.Meter, base.Count] = {}
+        self._served = Served()
+        self._counts: dict[counting.Meter, counting.Count] = {}
         self._failures: dict[str, deque[Exception]] = {}
         self._deaths: asyncio.Queue[str] = asyncio.Queue()
 
@@ -40,7 +42,7 @@ class MemoryDriver(base.Driver):
         """Make the next calls of this method raise these, one each."""
         self._failures.setdefault(call, deque()).extend(errors)
 
-    def traffic(self, meter: base.Meter, up: int = 0, down: int = 0) -> bool:
+    def traffic(self, meter: counting.Meter, up: int = 0, down: int = 0) -> bool:
         """Move bytes of a user, over a new connection if he may have one; False when nothing moved."""
         if self._generation is None:
             return False
@@ -48,8 +50,8 @@ class MemoryDriver(base.Driver):
             if meter not in self._served.accounts:
                 return False
             self.connections[meter] = 1
-        before = self._counts.get(meter, base.Count(0, 0))
-        self._counts[meter] = base.Count(before.up + up, before.down + down)
+        before = self._counts.get(meter, counting.Count(0, 0))
+        self._counts[meter] = counting.Count(before.up + up, before.down + down)
         return True
 
     def crash(self, reason: str = "the core was ended by signal 9") -> None:
@@ -58,54 +60,54 @@ class MemoryDriver(base.Driver):
             self._forget()
             self._deaths.put_nowait(reason)
 
-    def foreign_change(self, served: base.Served) -> None:
+    def foreign_change(self, served: Served) -> None:
         """Let somebody else change what the core serves."""
         self._served = served
 
     # --- what the loops do with it ---
 
-    async def adopt(self) -> base.Served | None:
+    async def adopt(self) -> Served | None:
         """What runs already, as an agent that restarts finds it."""
         await self._called("adopt")
         return self._served if self._generation else None
 
-    async def start(self, served: base.Served) -> None:
+    async def start(self, served: Served) -> None:
         """Begin a new generation, which does not hang."""
         await self._called("start")
         self._forget()
         self.hanging = False
         self._generation = next(self._generations)
-        self._served = base.Served(endpoints=dict(served.endpoints), accounts=dict(served.accounts))
+        self._served = Served(endpoints=dict(served.endpoints), accounts=dict(served.accounts))
 
     async def stop(self) -> None:
         """End the generation."""
         await self._called("stop")
         self._forget()
 
-    async def add(self, accounts: Sequence[Account]) -> dict[base.Meter, str]:
+    async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these; refuses those of endpoints that are not served."""
         await self._called("add")
         self._running()
-        refused: dict[base.Meter, str] = {}
+        refused: dict[counting.Meter, str] = {}
         added = dict(self._served.accounts)
         for account in accounts:
-            meter = base.Meter(account.user, account.endpoint)
+            meter = counting.Meter(account.user, account.endpoint)
             if account.endpoint in self._served.endpoints:
                 added[meter] = account
             else:
                 refused[meter] = f"endpoint {account.endpoint} is not served on this node"
-        self._served = base.Served(endpoints=self._served.endpoints, accounts=added)
+        self._served = Served(endpoints=self._served.endpoints, accounts=added)
         return refused
 
-    async def block(self, meters: Sequence[base.Meter]) -> dict[base.Meter, str]:
+    async def block(self, meters: Sequence[counting.Meter]) -> dict[counting.Meter, str]:
         """Refuse new connections of these; live ones stay, and so do counters."""
         await self._called("block")
         self._running()
         left = {meter: account for meter, account in self._served.accounts.items() if meter not in meters}
-        self._served = base.Served(endpoints=self._served.endpoints, accounts=left)
+        self._served = Served(endpoints=self._served.endpoints, accounts=left)
         return {}
 
-    async def cut(self, meters: Sequence[base.Meter]) -> base.Cut:
+    async def cut(self, meters: Sequence[counting.Meter]) -> base.Cut:
         """End the connections of these."""
         await self._called("cut")
         return base.Cut(sum(self.connections.pop(meter, 0) for meter in meters))
@@ -115,27 +117,27 @@ class MemoryDriver(base.Driver):
         await self._called("cut_all")
         ended = sum(self.connections.values())
         self.connections.clear()
-        self._served = base.Served()
+        self._served = Served()
         return base.Cut(ended)
 
-    async def read(self) -> base.Reading:
+    async def read(self) -> counting.Reading:
         """All counters of this generation."""
         await self._called("read")
-        return base.Reading(self._running(), dict(self._counts))
+        return counting.Reading(self._running(), dict(self._counts))
 
-    async def served(self) -> base.Served:
+    async def served(self) -> Served:
         """What the core serves."""
         await self._called("served")
         self._running()
         return self._served
 
-    async def status(self) -> base.Status:
+    async def status(self) -> Status:
         """How the core is; one that hangs runs and has a problem."""
         self.calls.append("status")
         if self._generation is None:
-            return base.Status(running=False, problem="the core is not running")
+            return Status(running=False, problem="the core is not running")
         problem = "the core does not answer" if self.hanging else None
-        return base.Status(running=True, version="memory", problem=problem)
+        return Status(running=True, version="memory", problem=problem)
 
     async def exited(self) -> str:
         """Wait for a crash."""
@@ -157,6 +159,6 @@ class MemoryDriver(base.Driver):
 
     def _forget(self) -> None:
         self._generation = None
-        self._served = base.Served()
+        self._served = Served()
         self._counts.clear()
         self.connections.clear()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from agent.drivers.base import Meter
+from agent.core.counting import Meter
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId
 

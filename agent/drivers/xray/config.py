@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from agent.drivers import base
+from agent.core.served import Served
 from agent.drivers.xray import labels, options, runfile
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId
@@ -19,7 +19,7 @@ _MAX_PORT = 65_535
 _POLICY = {"statsUserUplink": True, "statsUserDownlink": True, "statsUserOnline": True}
 
 
-def build(served: base.Served, chosen: options.Options) -> dict[str, object]:
+def build(served: Served, chosen: options.Options) -> dict[str, object]:
     """The configuration as Xray reads it."""
     accounts: dict[EndpointId, list[Account]] = {endpoint: [] for endpoint in served.endpoints}
     for account in served.accounts.values():
@@ -41,14 +41,14 @@ def build(served: base.Served, chosen: options.Options) -> dict[str, object]:
     }
 
 
-def text(served: base.Served, chosen: options.Options) -> str:
+def text(served: Served, chosen: options.Options) -> str:
     """The configuration as JSON."""
     return json.dumps(build(served, chosen))
 
 
 def digest(endpoints: Mapping[EndpointId, Endpoint], chosen: options.Options) -> str:
     """A fingerprint of everything that only a restart can change: all but the accounts."""
-    skeleton = build(base.Served(endpoints=endpoints), chosen)
+    skeleton = build(Served(endpoints=endpoints), chosen)
     whole = json.dumps([skeleton, str(chosen.binary), chosen.splice], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()
 

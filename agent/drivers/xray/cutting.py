@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from agent.core import counting
 from agent.drivers import base
 from agent.drivers.xray import control, labels, rpc, sockets
 from shared import logs
@@ -47,7 +48,7 @@ class Cutter:
         self._host = host
         self._ports = ports
 
-    async def cut(self, meters: Iterable[base.Meter]) -> base.Cut:
+    async def cut(self, meters: Iterable[counting.Meter]) -> base.Cut:
         """End the live connections of these; `left` when some are known to live on after the last pass."""
         emails = {labels.email(*meter): meter for meter in meters if meter.endpoint in self._ports}
         progress = _Progress()
@@ -78,7 +79,7 @@ class Cutter:
             progress.strangers = bool(live)
         return base.Cut(progress.ended, left=progress.failed > 0)
 
-    async def _named(self, emails: Mapping[str, base.Meter], progress: _Progress) -> bool:
+    async def _named(self, emails: Mapping[str, counting.Meter], progress: _Progress) -> bool:
         """One pass over the connections known to be theirs; whether there were any."""
         known = await self._host.connections(emails)
         wanted: dict[int, set[sockets.Peer]] = {}
@@ -91,7 +92,7 @@ class Cutter:
         return bool(targets)
 
     async def _unnamed(
-        self, online: AbstractSet[str], emails: Mapping[str, base.Meter], progress: _Progress
+        self, online: AbstractSet[str], emails: Mapping[str, counting.Meter], progress: _Progress
     ) -> bool:
         """One pass over connections without a name from addresses of who is still online; whether any."""
         candidates = await self._candidates(online, emails)
@@ -107,7 +108,7 @@ class Cutter:
         return bool(candidates)
 
     async def _candidates(
-        self, online: AbstractSet[str], emails: Mapping[str, base.Meter]
+        self, online: AbstractSet[str], emails: Mapping[str, counting.Meter]
     ) -> list[sockets.Socket]:
         addresses: dict[EndpointId, set[bytes]] = {}
         for email in online:

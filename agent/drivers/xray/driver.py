@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.core import counting
+from agent.core.served import Served, Status
 from agent.drivers import base
 from agent.drivers.xray import (
     accounts,
@@ -53,7 +55,7 @@ class XrayDriver(base.Driver):
         self._refusal = sockets.refusal()
         self.limitations = limitations(chosen, self._refusal)
 
-    async def adopt(self) -> base.Served | None:
+    async def adopt(self) -> Served | None:
         """Take over the Xray that an earlier agent left; None when none is left or it does not answer.
 
         One that runs under other options is taken over too, so that it can be read, but is said to serve no
@@ -76,9 +78,9 @@ class XrayDriver(base.Driver):
                 return None
             self._take(found, api, endpoints, served)
         same = config.digest(endpoints, self._options) == found.run.digest
-        return served if same else base.Served(accounts=served.accounts)
+        return served if same else Served(accounts=served.accounts)
 
-    async def start(self, served: base.Served) -> None:
+    async def start(self, served: Served) -> None:
         """Start Xray serving exactly this; ends what runs already, ours or left over.
 
         Accounts that cannot be served are left out and logged: one bad row must not take a node down. Raises
@@ -89,9 +91,9 @@ class XrayDriver(base.Driver):
         planned = accounts.plan({}, served.endpoints, list(served.accounts.values()))
         for meter, reason in planned.refused.items():
             logs.event(LOGGER, logging.WARNING, "xray_account_refused", **meter._asdict(), reason=reason)
-        exact = base.Served(
+        exact = Served(
             endpoints=dict(served.endpoints),
-            accounts={base.Meter(account.user, account.endpoint): account for account in planned.add},
+            accounts={counting.Meter(account.user, account.endpoint): account for account in planned.add},
         )
         async with self._life:
             await self._end()
@@ -120,15 +122,15 @@ class XrayDriver(base.Driver):
         async with self._life:
             await self._let_go()
 
-    async def add(self, accounts: Sequence[Account]) -> dict[base.Meter, str]:
+    async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these too; one whose UUID differs from the one served is replaced."""
         return await self._running().serving.add(accounts)
 
-    async def block(self, meters: Sequence[base.Meter]) -> dict[base.Meter, str]:
+    async def block(self, meters: Sequence[counting.Meter]) -> dict[counting.Meter, str]:
         """Refuse new connections of these; their counters stay."""
         return await self._running().serving.block(meters)
 
-    async def cut(self, meters: Sequence[base.Meter]) -> base.Cut:
+    async def cut(self, meters: Sequence[counting.Meter]) -> base.Cut:
         """End the live connections of these and of nobody else."""
         return await self._cutting(lambda cutter: cutter.cut(meters))
 
@@ -136,30 +138,30 @@ class XrayDriver(base.Driver):
         """Close every listener for good and end every connection: only `read` and `stop` come after this."""
         return await self._cutting(lambda cutter: cutter.cut_all())
 
-    async def read(self) -> base.Reading:
+    async def read(self) -> counting.Reading:
         """Read all counters, without reset."""
         core = self._running()
-        return base.Reading(core.process.run.generation, counts(await core.api.counters()))
+        return counting.Reading(core.process.run.generation, counts(await core.api.counters()))
 
-    async def served(self) -> base.Served:
+    async def served(self) -> Served:
         """What Xray itself says it serves."""
         core = self._running()
         return await serving.ask(core.api, core.endpoints)
 
-    async def status(self) -> base.Status:
+    async def status(self) -> Status:
         """Whether Xray and its host answer, within two seconds each."""
         core = self._core
         if core is None:
-            return base.Status(running=False, problem=self._problem)
+            return Status(running=False, problem=self._problem)
         if core.process.ended.is_set():
-            return base.Status(running=False, problem=core.process.reason())
+            return Status(running=False, problem=core.process.reason())
         version = output.version(core.process.output())
         try:
             await core.api.uptime_s()
             await core.host.stats()
         except base.DriverError as error:
-            return base.Status(running=True, version=version, problem=str(error))
-        return base.Status(running=True, version=version)
+            return Status(running=True, version=version, problem=str(error))
+        return Status(running=True, version=version)
 
     async def exited(self) -> str:
         """Wait until a running Xray ends by itself; returns the cause. Waits for one to run if none does."""
@@ -182,7 +184,7 @@ class XrayDriver(base.Driver):
         running: process.Process,
         api: rpc.Api,
         endpoints: Mapping[EndpointId, Endpoint],
-        served: base.Served,
+        served: Served,
     ) -> None:
         self._core = _Core(
             process=running,
@@ -230,15 +232,15 @@ class XrayDriver(base.Driver):
             core.process.close()
 
 
-def counts(counters: Mapping[str, int]) -> dict[base.Meter, base.Count]:
+def counts(counters: Mapping[str, int]) -> dict[counting.Meter, counting.Count]:
     """Our meters out of Xray's counters, `user>>>EMAIL>>>traffic>>>uplink`; others are ignored."""
-    found: dict[base.Meter, list[int]] = {}
+    found: dict[counting.Meter, list[int]] = {}
     for name, value in counters.items():
         _, email, kind, direction = [*name.split(">>>"), "", "", ""][:4]
         parsed = labels.parse_email(email)
         if parsed and kind == "traffic" and direction in ("uplink", "downlink"):
-            found.setdefault(base.Meter(*parsed), [0, 0])[direction == "downlink"] = value
-    return {meter: base.Count(up, down) for meter, (up, down) in found.items()}
+            found.setdefault(counting.Meter(*parsed), [0, 0])[direction == "downlink"] = value
+    return {meter: counting.Count(up, down) for meter, (up, down) in found.items()}
 
 
 def limitations(chosen: options.Options, refusal: str | None) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from agent.core.counting import Meter
+from agent.core.served import Served
 from agent.drivers import base
-from agent.drivers.base import Meter
 from agent.drivers.xray import accounts, labels, rpc
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId
@@ -118,7 +119,7 @@ class Serving:
                 del self._turns[meter]
 
 
-async def ask(api: rpc.Api, endpoints: Mapping[EndpointId, Endpoint]) -> base.Served:
+async def ask(api: rpc.Api, endpoints: Mapping[EndpointId, Endpoint]) -> Served:
     """What Xray itself says it serves: of these endpoints those it listens on, and their accounts."""
     there = await api.inbounds()
     listening = {key: endpoint for key, endpoint in endpoints.items() if labels.tag(key) in there}
@@ -128,9 +129,9 @@ async def ask(api: rpc.Api, endpoints: Mapping[EndpointId, Endpoint]) -> base.Se
             parsed = labels.parse_email(email)
             if parsed and parsed[1] == endpoint:
                 served[Meter(*parsed)] = Account(user=parsed[0], endpoint=endpoint, uuid=uuid)
-    return base.Served(endpoints=listening, accounts=served)
+    return Served(endpoints=listening, accounts=served)
 
 
-def held(served: base.Served) -> dict[Meter, str]:
+def held(served: Served) -> dict[Meter, str]:
     """The UUIDs of what is served."""
     return {meter: account.uuid for meter, account in served.accounts.items()}

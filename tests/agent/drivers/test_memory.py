@@ -4,14 +4,16 @@ import asyncio
 
 import pytest
 
+from agent.core import counting
+from agent.core.served import Served
 from agent.drivers import base, memory
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
 
 ENDPOINT = Endpoint(endpoint=EndpointId(1), protocol="vless", port=443)
 ACCOUNT = Account(user=UserId(1), endpoint=EndpointId(1), uuid="any")
-METER = base.Meter(ACCOUNT.user, ACCOUNT.endpoint)
-SERVED = base.Served(endpoints={ENDPOINT.endpoint: ENDPOINT}, accounts={METER: ACCOUNT})
+METER = counting.Meter(ACCOUNT.user, ACCOUNT.endpoint)
+SERVED = Served(endpoints={ENDPOINT.endpoint: ENDPOINT}, accounts={METER: ACCOUNT})
 
 
 def test_traffic_is_counted_until_block_and_cut() -> None:
@@ -23,7 +25,7 @@ def test_traffic_is_counted_until_block_and_cut() -> None:
         assert core.traffic(METER, down=3)  # the connection he has goes on
         assert await core.cut([METER]) == base.Cut(1)
         assert not core.traffic(METER, down=4)
-        assert (await core.read()).counts == {METER: base.Count(1, 5)}
+        assert (await core.read()).counts == {METER: counting.Count(1, 5)}
 
     asyncio.run(scenario())
 
@@ -80,10 +82,10 @@ def test_a_gate_holds_calls_until_it_is_opened() -> None:
 def test_accounts_of_endpoints_that_are_not_served_are_refused() -> None:
     async def scenario() -> None:
         core = memory.MemoryDriver()
-        await core.start(base.Served(endpoints=SERVED.endpoints))
+        await core.start(Served(endpoints=SERVED.endpoints))
         stray = Account(user=UserId(1), endpoint=EndpointId(2), uuid="any")
         refused = await core.add([ACCOUNT, stray])
-        assert list(refused) == [base.Meter(UserId(1), EndpointId(2))]
+        assert list(refused) == [counting.Meter(UserId(1), EndpointId(2))]
         assert await core.served() == SERVED
 
     asyncio.run(scenario())

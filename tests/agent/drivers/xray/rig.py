@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.drivers import base
+from agent.core import counting
+from agent.core.served import Served
 from agent.drivers.xray import control, driver, options, rpc, runfile
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
@@ -72,15 +73,15 @@ def account(user: int, credential: str | None = None, endpoint: int = 1) -> Acco
     return Account(user=UserId(user), endpoint=EndpointId(endpoint), uuid=text)
 
 
-def meter(user: int, endpoint: int = 1) -> base.Meter:
+def meter(user: int, endpoint: int = 1) -> counting.Meter:
     """The meter of a user."""
-    return base.Meter(UserId(user), EndpointId(endpoint))
+    return counting.Meter(UserId(user), EndpointId(endpoint))
 
 
-def serving(port: int, *accounts: Account, listen: str = "0.0.0.0") -> base.Served:
+def serving(port: int, *accounts: Account, listen: str = "0.0.0.0") -> Served:
     """Endpoint 1 on this port with these accounts."""
     endpoint = Endpoint(endpoint=EndpointId(1), protocol="vless", port=port, listen=listen)
-    return base.Served(
+    return Served(
         endpoints={endpoint.endpoint: endpoint},
         accounts={meter(account.user, account.endpoint): account for account in accounts},
     )

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.drivers import base
-from agent.drivers.base import Meter
+from agent.core import counting
+from agent.core.counting import Meter
+from agent.core.served import Served
 from agent.drivers.xray import accounts, config, driver, labels, options, output, register, sockets, webhook
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
@@ -103,14 +104,14 @@ def _options(**changed: object) -> options.Options:
 
 
 def test_private_targets_stay_closed_unless_the_operator_opens_them() -> None:
-    closed = config.text(base.Served(), _options())
-    opened = config.text(base.Served(), _options(allow_private_targets=True))
+    closed = config.text(Served(), _options())
+    opened = config.text(Served(), _options(allow_private_targets=True))
     assert "finalRules" not in closed
     assert '"finalRules": [{"action": "allow"}]' in opened
 
 
 def test_the_configuration_keeps_no_access_log_and_reports_connections() -> None:
-    text = config.text(base.Served(), _options())
+    text = config.text(Served(), _options())
     assert '"access": "none"' in text
     assert '"url": "/run/x/webhook.sock:/connection"' in text
 
@@ -156,8 +157,8 @@ def test_counters_become_meters_and_foreign_ones_are_ignored() -> None:
         "nonsense": 1,
     }
     assert driver.counts(counters) == {
-        Meter(UserId(1), EndpointId(2)): base.Count(5, 7),
-        Meter(UserId(3), EndpointId(1)): base.Count(0, 9),
+        Meter(UserId(1), EndpointId(2)): counting.Count(5, 7),
+        Meter(UserId(3), EndpointId(1)): counting.Count(0, 9),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.drivers import base
+from agent.core import counting
 from tests.agent.drivers.xray import rig
 
 pytestmark = pytest.mark.e2e
@@ -24,8 +24,8 @@ def test_counters_are_the_payload_to_the_byte(tmp_path: Path) -> None:
                 while two.taken < thanks:
                     assert await two.take()
                 counts = (await lab.driver.read()).counts
-                assert counts[rig.meter(1)] == base.Count(asked, one.taken)
-                assert counts[rig.meter(2)] == base.Count(len(pushed), thanks)
+                assert counts[rig.meter(1)] == counting.Count(asked, one.taken)
+                assert counts[rig.meter(2)] == counting.Count(len(pushed), thanks)
 
     asyncio.run(scenario())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.served import Served
 from agent.drivers import base
 from agent.drivers.xray import driver, process, runfile, sockets
 from tests.agent.drivers.xray import rig
@@ -104,7 +105,7 @@ def test_an_xray_with_other_options_is_taken_over_but_serves_nothing_wanted(tmp_
         with owner(tmp_path, rig.free_port(), account.uuid) as (_, name):
             async with rig.driven(rig.choose(tmp_path, private=False)) as made:
                 adopted = await made.adopt()
-                assert adopted == base.Served(accounts={rig.meter(1): account})
+                assert adopted == Served(accounts={rig.meter(1): account})
                 assert (await made.read()).generation == name
 
     asyncio.run(scenario())

@@ -1,0 +1,186 @@
+"""What the node holds of its desired state, and how to get from what is served to what is wanted.
+
+What always holds:
+- A state older than the held one is refused, and so is other content under a generation that is held already;
+  only a full state may go back, since then the collector itself has gone back (a restored backup).
+- A user whom the collector stopped stays stopped, whatever state arrives late, until an item of his arrives
+  that is younger than the state under which he was stopped.
+- A new credential of an account is leaving, then joining: old connections must not outlive the credential.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from agent.core.counting import Meter
+from agent.core.served import Served
+from shared.messages import Account, DesiredState, Endpoint, Item
+from shared.names import EndpointId, UserId, account_key, endpoint_key
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Holding:
+    """The last desired state taken, and whom the collector has stopped since, by the generation then held.
+
+    `revoked` says that the collector disowned this node: it holds everything and serves nobody.
+    """
+
+    generation: int = 0
+    items: Mapping[str, Item] = dataclasses.field(default_factory=dict)
+    stopped: Mapping[UserId, int] = dataclasses.field(default_factory=dict)
+    revoked: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Outdated:
+    """A state that must not be taken, and why; only a full one can settle the matter."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RefusedEndpoint:
+    """An endpoint the core would not start with, and why; tried again when it or the core starts anew."""
+
+    endpoint: Endpoint
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What to serve, and why the rest of the desired state cannot be, by item key."""
+
+    served: Served
+    failures: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Steps from what is served to what is wanted; a restart makes the other two needless."""
+
+    restart: bool
+    leaving: tuple[Meter, ...]
+    joining: tuple[Account, ...]
+
+
+def receive(held: Holding, state: DesiredState) -> Holding | Outdated:
+    """What to hold once this state has arrived, or why it must not be taken."""
+    if state.full:
+        return _replaced(held, state)
+    if state.generation < held.generation:
+        return Outdated(f"generation {state.generation} is older than {held.generation}, which is held")
+    for item in state.items:
+        if conflict := _conflict(held, state.generation, item):
+            return Outdated(conflict)
+    items = dict(held.items)
+    for item in state.items:
+        if item.body is None:
+            items.pop(item.key, None)
+        else:
+            items[item.key] = item
+    merged = dataclasses.replace(held, generation=state.generation, items=items)
+    return dataclasses.replace(merged, stopped=_still_stopped(merged))
+
+
+def stop(held: Holding, users: Iterable[UserId], generation: int) -> Holding:
+    """Stop these users under what was held as `generation`; an older word does not weaken a newer one."""
+    stopped = {**held.stopped, **{user: max(generation, held.stopped.get(user, 0)) for user in users}}
+    stopping = dataclasses.replace(held, stopped=stopped)
+    return dataclasses.replace(stopping, stopped=_still_stopped(stopping))
+
+
+def wanted(held: Holding, refused: Mapping[EndpointId, RefusedEndpoint], running: Served) -> Wanted:
+    """What is to be served now.
+
+    A refused endpoint goes on as it ran before; where it did not run, it and its accounts are left out.
+    """
+    if held.revoked:
+        return Wanted(Served(), {})
+    endpoints, failures = _endpoints(held, refused, running)
+    accounts: dict[Meter, Account] = {}
+    for key, item in held.items.items():
+        body = item.body
+        if not isinstance(body, Account) or _is_stopped(held, item, body):
+            continue
+        if body.endpoint in endpoints:
+            accounts[Meter(body.user, body.endpoint)] = body
+        else:
+            failures[key] = f"endpoint {body.endpoint} is not served by this node"
+    return Wanted(Served(endpoints, accounts), failures)
+
+
+def difference(want: Served, running: Served) -> Plan:
+    """The steps from what runs to what is wanted."""
+    leaving = tuple(
+        meter for meter, account in running.accounts.items() if want.accounts.get(meter) != account
+    )
+    joining = tuple(a for meter, a in want.accounts.items() if running.accounts.get(meter) != a)
+    return Plan(restart=want.endpoints != running.endpoints, leaving=leaving, joining=joining)
+
+
+def without(running: Served, meters: Iterable[Meter]) -> Served:
+    """What runs once these have left."""
+    gone = set(meters)
+    return Served(running.endpoints, {m: a for m, a in running.accounts.items() if m not in gone})
+
+
+def joined(running: Served, accounts: Iterable[Account]) -> Served:
+    """What runs once these have joined."""
+    return Served(running.endpoints, {**running.accounts, **{Meter(a.user, a.endpoint): a for a in accounts}})
+
+
+def _replaced(held: Holding, state: DesiredState) -> Holding:
+    items = {item.key: item for item in state.items if item.body is not None}
+    # A collector that went back has forgotten whom it stopped: it decides anew from the totals it is sent.
+    stopped = held.stopped if state.generation >= held.generation else {}
+    full = dataclasses.replace(held, generation=state.generation, items=items, stopped=stopped)
+    return dataclasses.replace(full, stopped=_still_stopped(full))
+
+
+def _conflict(held: Holding, generation: int, item: Item) -> str | None:
+    mine = held.items.get(item.key)
+    if mine is None:
+        unseen = item.body is not None and generation == held.generation
+        return f"{item.key} is new under generation {generation}, which is held already" if unseen else None
+    if item.generation < mine.generation:
+        return f"{item.key} came as generation {item.generation}, {mine.generation} is held"
+    same_age = item.generation == mine.generation or generation == held.generation
+    if same_age and item.body != mine.body:
+        return f"{item.key} changed without a new generation"
+    return None
+
+
+def _is_stopped(held: Holding, item: Item, account: Account) -> bool:
+    since = held.stopped.get(account.user)
+    return since is not None and item.generation <= since
+
+
+def _still_stopped(held: Holding) -> dict[UserId, int]:
+    if not held.stopped:
+        return {}
+    accounts = [(item, item.body) for item in held.items.values() if isinstance(item.body, Account)]
+    users = {body.user for item, body in accounts if _is_stopped(held, item, body)}
+    return {user: since for user, since in held.stopped.items() if user in users}
+
+
+def _endpoints(
+    held: Holding, refused: Mapping[EndpointId, RefusedEndpoint], running: Served
+) -> tuple[dict[EndpointId, Endpoint], dict[str, str]]:
+    endpoints: dict[EndpointId, Endpoint] = {}
+    failures: dict[str, str] = {}
+    for item in held.items.values():
+        body = item.body
+        if not isinstance(body, Endpoint):
+            continue
+        refusal = refused.get(body.endpoint)
+        if refusal is None or refusal.endpoint != body:
+            endpoints[body.endpoint] = body
+            continue
+        failures[endpoint_key(body.endpoint)] = refusal.reason
+        if before := running.endpoints.get(body.endpoint):
+            endpoints[body.endpoint] = before
+    return endpoints, failures
+
+
+def account_failures(refused: Mapping[Meter, str]) -> dict[str, str]:
+    """Reasons of the core for single accounts, by item key."""
+    return {account_key(meter.user, meter.endpoint): reason for meter, reason in refused.items()}

@@ -1,0 +1,256 @@
+"""The agent's only way to the collector: HTTPS, one token, messages in and out.
+
+What always holds:
+- TLS trusts exactly the CA pinned at enrolment; plain HTTP goes to this machine only.
+- Every call may be repeated without harm, so a lost reply is a LinkError and its loop tries again.
+- Foreign exceptions end here:
+
+    LinkProblem
+    ├── LinkError      nobody answered, or nobody sensible: try again later
+    ├── RefusedError   the collector answered no, and says why
+    └── RevokedError   the collector does not know this node's credentials any more
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from agent.identity import Identity
+from shared.messages import (
+    DesiredState,
+    Heartbeat,
+    HeartbeatAnswer,
+    Report,
+    ReportAnswer,
+    SyncReport,
+    Token,
+    TokenRequest,
+)
+
+T = TypeVar("T")
+
+_CONNECT_S = 5.0
+_ANSWER_S = 15.0
+#: Share of a token's life after which it is renewed, plus up to a tenth by chance.
+_RENEW_AT = 0.7
+_UNAUTHENTICATED = frozenset({401, 403})
+_TRANSIENT = frozenset({408, 425, 429})
+
+
+class LinkProblem(Exception):  # noqa: N818 - the root of the tree; its leaves are the errors
+    """The collector could not be asked or said no."""
+
+
+class LinkError(LinkProblem):
+    """Nobody answered, or not as the contract says; trying again later may help."""
+
+
+class RefusedError(LinkProblem):
+    """The collector refused this request; repeating it unchanged will not help."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(f"the collector refused ({status}): {title}{': ' if detail else ''}{detail}")
+        self.status = status
+
+
+class RevokedError(LinkProblem):
+    """The collector refuses this node's credentials: the node was revoked or deleted."""
+
+
+class UnsafeUrlError(ValueError):
+    """The collector's address cannot be used; the text says why."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """RFC 9457 problem details, as far as the agent reads them."""
+
+    title: str = ""
+    detail: str = ""
+
+
+def base_url(text: str) -> str:
+    """The collector's address without a trailing slash. Raises UnsafeUrlError."""
+    try:
+        parts = urlsplit(text.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise UnsafeUrlError(f"{text!r} is not an address: {error}") from error
+    if parts.scheme not in {"https", "http"} or not host:
+        raise UnsafeUrlError(f"{text!r} is not an address: write https://host[:port]")
+    if parts.username or parts.query or parts.fragment:
+        raise UnsafeUrlError("the collector's address must not carry a user, a query or a fragment")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise UnsafeUrlError(f"plain http to {host} would show every secret on the way: use https")
+    return text.strip().rstrip("/")
+
+
+def trust(url: str, ca_pem: str | None) -> ssl.SSLContext | bool:
+    """A context that trusts this CA and no other, or those of the system where there is none.
+
+    Plain HTTP needs none; saying so here keeps the system's store out of memory. Raises LinkError.
+    """
+    if urlsplit(url).scheme == "http":
+        return False
+    try:
+        # cadata given: the system's store is not loaded, which also saves a megabyte or two.
+        return ssl.create_default_context(cadata=ca_pem)
+    except ssl.SSLError as error:
+        raise LinkError(f"the collector's CA certificate cannot be used: {error.reason}") from error
+
+
+class Link:
+    """Calls of one node; safe for several loops at once."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._identity = identity
+        self._clock = clock
+        self._chance = chance
+        self._token: str | None = None
+        self._renew_at_s = 0.0
+        self._fetching = asyncio.Lock()
+        self._node = f"/api/v1/nodes/{identity.node}"
+        self._http = httpx.AsyncClient(
+            base_url=base_url(identity.url),
+            transport=transport,
+            verify=trust(identity.url, identity.ca_pem),
+            trust_env=False,
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=60.0),
+        )
+
+    async def configs(self, since: int, wait_s: int) -> DesiredState:
+        """What changed since a generation; waits up to so many seconds for news. Since 0 asks for all."""
+        query = f"{self._node}/configs?since={since}&wait={wait_s}"
+        return read(await self._call("GET", query, answer_s=wait_s + _ANSWER_S), DesiredState)
+
+    async def acknowledge(self, outcome: SyncReport) -> None:
+        """Tell what became of items."""
+        await self._call("POST", f"{self._node}/configs/sync", outcome)
+
+    async def report(self, report: Report) -> ReportAnswer:
+        """Send absolute totals."""
+        return read(await self._call("POST", "/api/v1/usage", report), ReportAnswer)
+
+    async def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
+        """Tell how the node is."""
+        return read(await self._call("POST", "/api/v1/nodes/heartbeat", heartbeat), HeartbeatAnswer)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _call(
+        self, method: str, path: str, message: msgspec.Struct | None = None, answer_s: float = _ANSWER_S
+    ) -> httpx.Response:
+        token = await self._bearer()
+        response = await self._send(method, path, message, token, answer_s)
+        if response.status_code in _UNAUTHENTICATED:
+            # The token may have been outlived by a restored collector; whether the node is revoked
+            # is for the token endpoint to say.
+            token = await self._bearer(instead_of=token)
+            response = await self._send(method, path, message, token, answer_s)
+        check(response)
+        return response
+
+    async def _bearer(self, instead_of: str | None = None) -> str:
+        async with self._fetching:
+            worn = self._token is None or self._token == instead_of or self._clock() >= self._renew_at_s
+            if worn or self._token is None:
+                self._token = await self._fetch()
+            return self._token
+
+    async def _fetch(self) -> str:
+        asked_s = self._clock()
+        credentials = TokenRequest(
+            client_id=self._identity.client_id, client_secret=self._identity.client_secret
+        )
+        response = await self._send("POST", "/api/v1/auth/token", credentials, None, _ANSWER_S)
+        if response.status_code in _UNAUTHENTICATED and _is_problem(response):
+            self._token = None
+            raise RevokedError("the collector refuses this node's credentials: it was revoked or deleted")
+        check(response)
+        token = read(response, Token)
+        self._renew_at_s = asked_s + token.expires_in * (_RENEW_AT + 0.1 * self._chance())
+        return token.access_token
+
+    async def _send(
+        self, method: str, path: str, message: msgspec.Struct | None, token: str | None, answer_s: float
+    ) -> httpx.Response:
+        headers = {"Content-Type": "application/json"} if message is not None else {}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        with translated():
+            return await self._http.request(
+                method,
+                path,
+                content=None if message is None else msgspec.json.encode(message),
+                headers=headers,
+                timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
+            )
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn what httpx and ssl raise into LinkError."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise LinkError("the collector did not answer in time") from error
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+        raise LinkError(f"the collector cannot be reached: {error or type(error).__name__}") from error
+
+
+def check(response: httpx.Response) -> None:
+    """Raise what an unsuccessful answer means: LinkError when trying again may help, else RefusedError."""
+    status = response.status_code
+    if response.is_success:
+        return
+    if not _is_problem(response) or status >= 500 or status in _TRANSIENT:  # noqa: PLR2004 - RFC 9110 section 15
+        raise LinkError(f"the collector, or something before it, answered {status}")
+    problem = _problem(response)
+    raise RefusedError(status, problem.title, problem.detail)
+
+
+def _is_problem(response: httpx.Response) -> bool:
+    # Only the collector speaks so; a 403 of some middle box must never end the service.
+    kind: str = response.headers.get("content-type", "")
+    return kind.startswith("application/problem+json")
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        return msgspec.json.decode(response.content, type=Problem)
+    except msgspec.MsgspecError:
+        return Problem(title="without a reason")
+
+
+def read(response: httpx.Response, kind: type[T]) -> T:
+    """The message of an answer. Raises LinkError."""
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise LinkError(f"the collector's answer cannot be understood: {error}") from error
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

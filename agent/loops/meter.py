@@ -1,0 +1,68 @@
+"""Reads the core's counters and books them, several times a second.
+
+What always holds: a failed reading or booking loses nothing, since the core keeps its counters, and the next
+one is not put off for it; a user who is not served but still counts is cut again, whoever served him.
+"""
+
+import logging
+
+from agent.core.counting import Meter
+from agent.drivers.base import CoreDownError, DriverError
+from agent.ledger import LedgerError
+from agent.loops import pace
+from agent.loops.node import Node
+from shared import logs
+
+LOGGER = logging.getLogger(__name__)
+
+#: Seconds before a ledger that could not be written is tried again.
+_FULL_DISK_S = 1.0
+
+
+class MeterLoop:
+    """From the counters to the ledger."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def once(self) -> float:
+        """One reading; returns the seconds until the next."""
+        node = self._node
+        try:
+            grown = await node.book()
+        except CoreDownError:
+            # The healing loop sees the same and acts; here there is nothing to count.
+            return node.pace.poll_s
+        except DriverError as error:
+            node.trouble("reading", str(error))
+            return node.pace.poll_s
+        except LedgerError as error:
+            node.trouble("ledger", str(error))
+            return _FULL_DISK_S
+        node.well("reading")
+        if grown:
+            node.well("ledger")
+        await self._cut_strays([meter for meter in grown if meter not in node.serving.accounts])
+        return node.pace.poll_s
+
+    async def run(self) -> None:
+        """Read for ever."""
+        await pace.forever(self._node, "meter", self.once)
+
+    async def _cut_strays(self, strays: list[Meter]) -> None:
+        node = self._node
+        # While somebody changes the core, `serving` lags behind it: judge at the next reading.
+        if not strays or node.changing.locked() or not node.certain:
+            return
+        try:
+            async with node.changing:
+                cut = await node.driver.cut(strays)
+        except DriverError as error:
+            # They count on, so the next reading comes back to them.
+            node.trouble("strays", str(error))
+            return
+        node.well("strays")
+        if cut.ended:
+            logs.event(
+                LOGGER, logging.WARNING, "stray_cut", meters=len(strays), ended=cut.ended, left=cut.left
+            )

@@ -1,0 +1,114 @@
+"""What the loops share: the core, the ledger, the link, and what is known of each.
+
+What always holds:
+- `changing` is held by whoever changes what the core serves; `metering` by whoever reads and books, since a
+  reading booked after a younger one would count bytes twice.
+- Whoever needs several takes `settling` first, then `changing`, then `metering`.
+- `holding` is what the node goes by, even while the disk refuses to keep it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent.core import plan
+from agent.core.counting import Count, Meter
+from agent.core.periods import Pace
+from agent.core.served import Served
+from agent.drivers.base import Driver
+from agent.ledger import Ledger, LedgerError
+from agent.link import Link
+from shared import logs
+from shared.messages import Applied
+from shared.names import EndpointId, UserId
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Node:
+    """One running agent."""
+
+    driver: Driver
+    ledger: Ledger
+    link: Link
+    pace: Pace
+    holding: plan.Holding
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    metering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: What the core serves as far as we know; `certain` is false after a change that broke off midway.
+    serving: Served = field(default_factory=Served)
+    certain: bool = True
+    refused: dict[EndpointId, plan.RefusedEndpoint] = field(default_factory=dict)
+    unjoined: dict[Meter, str] = field(default_factory=dict)
+    #: Why items of the desired state are not served, by item key, as last told to the collector.
+    failures: dict[str, str] = field(default_factory=dict)
+    untold: dict[str, Applied] = field(default_factory=dict)
+    #: Meters whose total the collector has not confirmed, with the monotonic second of the reading.
+    unreported: dict[Meter, float] = field(default_factory=dict)
+    grew: asyncio.Event = field(default_factory=asyncio.Event)
+    unwell: asyncio.Event = field(default_factory=asyncio.Event)
+    #: What an operator must know and nothing else shows, by topic.
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def wanted(self) -> plan.Wanted:
+        """What is to be served now."""
+        return plan.wanted(self.holding, self.refused, self.serving)
+
+    def hold(self, held: plan.Holding) -> None:
+        """Go by this from now on, and keep it; a disk that refuses is tried again by `keep`."""
+        self.holding = held
+        self.keep()
+
+    def keep(self) -> None:
+        """Bring the ledger up to what the node goes by."""
+        try:
+            self.ledger.hold(self.holding)
+        except LedgerError as error:
+            self.trouble("state", str(error))
+        else:
+            self.well("state")
+
+    def stop(self, users: Iterable[UserId], generation: int) -> None:
+        """Serve these users no longer, by the collector's word on what was reported under `generation`."""
+        self.hold(plan.stop(self.holding, users, generation))
+
+    def trouble(self, topic: str, what: str) -> None:
+        """Show a lasting problem in the heartbeat, and log it once."""
+        if self.problems.get(topic) != what:
+            logs.event(LOGGER, logging.ERROR, "trouble", topic=topic, what=what)
+        self.problems[topic] = what
+
+    def well(self, topic: str) -> None:
+        """A problem is over."""
+        if self.problems.pop(topic, None) is not None:
+            logs.event(LOGGER, logging.INFO, "trouble_over", topic=topic)
+
+    def incident(self, kind: str, detail: str) -> None:
+        """Log an incident and keep it for the collector."""
+        logs.event(LOGGER, logging.ERROR, "incident", kind=kind, detail=detail)
+        try:
+            self.ledger.incident(kind, detail, at_ms=now_ms())
+        except LedgerError as error:
+            self.trouble("ledger", str(error))
+        self.unwell.set()
+
+    async def book(self) -> dict[Meter, Count]:
+        """Read the core and keep what it counted. Raises DriverError or LedgerError with nothing lost."""
+        async with self.metering:
+            read_s = time.monotonic()
+            reading = await self.driver.read()
+            grown = self.ledger.book(reading)
+        for meter in grown:
+            self.unreported.setdefault(meter, read_s)
+        if grown:
+            self.grew.set()
+        return grown
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

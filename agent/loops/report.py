@@ -1,0 +1,83 @@
+"""Tells the collector totals it has not confirmed, and cuts whom its answer stops.
+
+What always holds: one report is in flight at a time, and there is no queue: what changed meanwhile goes into
+the next one as a newer total. Until the answer is there, a total counts as not told. After a start everything
+is told once, since nobody here knows what the collector has seen.
+"""
+
+import logging
+import time
+from itertools import islice
+
+from agent.core.counting import Meter
+from agent.loops import pace, serving
+from agent.loops.node import Node
+from shared import logs
+from shared.messages import Report, ReportAnswer, Usage
+from shared.names import MAX_REPORT_ROWS, UserId
+
+LOGGER = logging.getLogger(__name__)
+
+
+class ReportLoop:
+    """From the ledger to the collector."""
+
+    def __init__(self, node: Node, *, rows: int = MAX_REPORT_ROWS) -> None:
+        self._node = node
+        self._rows = rows
+        node.unreported = dict.fromkeys(node.ledger.standings, time.monotonic()) | node.unreported
+
+    async def once(self) -> float:
+        """One report, when there is something to tell; returns the seconds before the next may go."""
+        node = self._node
+        if not node.unreported:
+            await pace.nudged(node.grew, pace.jittered(node.pace.report_s))
+            return 0.0
+        told, stopped, generation = await self._send()
+        if stopped:
+            await self._cut(told, set(stopped), generation)
+        return 0.0 if len(told) == self._rows else node.pace.report_min_s
+
+    async def flush(self) -> None:
+        """Tell everything that is left, when the node stops serving anyway."""
+        while self._node.unreported:
+            await self._send()
+
+    async def run(self) -> None:
+        """Report for ever."""
+        await pace.forever(self._node, "report", self.once)
+
+    async def _send(self) -> tuple[dict[Meter, float], list[UserId], int]:
+        node = self._node
+        told = dict(islice(node.unreported.items(), self._rows))
+        # Keys stay out of `unreported` only while the answer is awaited; new growth enters anew.
+        for meter in told:
+            del node.unreported[meter]
+        generation = node.holding.generation
+        report = Report(ledger=node.ledger.id, rows=[self._row(meter) for meter in told])
+        try:
+            answer = await node.link.report(report)
+        except BaseException:
+            node.unreported = told | {m: s for m, s in node.unreported.items() if m not in told}
+            raise
+        _log_quarantined(report, answer)
+        return told, answer.stopped, generation
+
+    def _row(self, meter: Meter) -> Usage:
+        total = self._node.ledger.total(meter)
+        return Usage(user=meter.user, endpoint=meter.endpoint, up=total.up, down=total.down)
+
+    async def _cut(self, told: dict[Meter, float], stopped: set[UserId], generation: int) -> None:
+        shown: dict[UserId, float] = {}
+        for meter, read_s in told.items():
+            if meter.user in stopped:
+                shown[meter.user] = min(read_s, shown.get(meter.user, read_s))
+        await serving.enforce(self._node, shown, generation)
+
+
+def _log_quarantined(report: Report, answer: ReportAnswer) -> None:
+    # A quarantined row is the collector's to show; a few here are enough to find it.
+    for bad in answer.quarantined[:10]:
+        row = report.rows[bad.row] if 0 <= bad.row < len(report.rows) else None
+        about = {} if row is None else {"user": row.user, "endpoint": row.endpoint}
+        logs.event(LOGGER, logging.WARNING, "row_quarantined", reason=bad.reason, **about)

@@ -1,0 +1,291 @@
+"""Everything that changes what the core serves, always in the same order.
+
+What always holds:
+- Leaving is block, read and book, cut. A restart of our own making is cut, read and book, stop, start; it is
+  put off while the ledger cannot be written, since a stopped core takes its counters with it.
+- One bad endpoint or account never keeps the others from being served.
+- Each step takes `changing` anew, so a cut waits for two hundred joining accounts, not for ten thousand.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+
+from agent.core import plan
+from agent.core.counting import Meter
+from agent.core.served import Served
+from agent.drivers.base import CoreDownError, Cut, DriverError
+from agent.ledger import LedgerError
+from agent.loops.node import Node, now_ms
+from shared import logs
+from shared.messages import Account, Applied, Endpoint, Item
+from shared.names import EndpointId, UserId
+
+LOGGER = logging.getLogger(__name__)
+
+#: Accounts added in one step: about 40 ms at 5,000 a second.
+JOIN_STEP = 200
+
+
+async def boot(node: Node) -> None:
+    """Take over the core that an earlier agent left, or start one with the last good state.
+
+    A core that never counted for this ledger was counted in another one: it is ended, not taken over.
+    """
+    async with node.changing:
+        found = await _adopted(node)
+        if found is not None and node.ledger.settled and not node.holding.revoked:
+            node.serving = found
+            logs.event(LOGGER, logging.INFO, "core_adopted", accounts=len(found.accounts))
+        elif node.holding.revoked:
+            await node.driver.stop()
+            return
+        else:
+            await start(node)
+            logs.event(LOGGER, logging.INFO, "core_started", accounts=len(node.serving.accounts))
+        node.ledger.settle()
+    await settle(node)
+
+
+async def settle(node: Node) -> None:
+    """Bring the core to what is wanted, in steps; then know why the rest is not served."""
+    async with node.settling:
+        tried: set[Meter] = set()
+        node.unjoined.clear()
+        while await _step(node, tried):
+            pass
+        async with node.changing:
+            conclude(node)
+
+
+async def enforce(node: Node, users: Mapping[UserId, float], generation: int) -> None:
+    """Cut users whom the collector stopped.
+
+    The values are the monotonic seconds of the readings that showed why; `generation` is the state that was
+    held when their totals were reported.
+    """
+    node.stop(users, generation)
+    async with node.changing:
+        await _ascertain(node)
+        wanted = node.wanted().served.accounts
+        meters = [m for m in node.serving.accounts if m.user in users and m not in wanted]
+        if not meters:
+            return
+        cut = await _leave(node, meters)
+    cut_users = sorted({meter.user for meter in meters})
+    since_ms = 1000 * (time.monotonic() - min(users[user] for user in cut_users))
+    logs.event(
+        LOGGER,
+        logging.INFO,
+        "user_cut",
+        users=cut_users,
+        since_reading_ms=round(since_ms, 1),
+        ended=cut.ended,
+        left=cut.left,
+    )
+
+
+async def halt(node: Node) -> None:
+    """The collector disowned this node: end every connection and serve nobody, until it is owned again."""
+    if node.holding.revoked:
+        return
+    node.hold(dataclasses.replace(node.holding, revoked=True))
+    await keep_stopped(node)
+    node.incident("node_revoked", "the collector refuses this node's credentials: it serves nobody now")
+
+
+async def keep_stopped(node: Node) -> None:
+    """See to it that a revoked node's core is gone; what fails is tried again at the next look."""
+    async with node.changing:
+        try:
+            status = await node.driver.status()
+            if node.holding.revoked and (status.running or node.serving.endpoints):
+                await last_reading(node)
+                await node.driver.stop()
+                node.serving = Served()
+        except DriverError as error:
+            node.trouble("stop", str(error))
+        else:
+            node.well("stop")
+
+
+async def resume(node: Node) -> None:
+    """Start the core of a node that is owned again. Raises DriverError."""
+    async with node.changing:
+        await start(node)
+
+
+async def last_reading(node: Node) -> bool:
+    """End every connection and book what was counted; False when the ledger could not keep it."""
+    with _logged("cut_all"):
+        await node.driver.cut_all()
+    try:
+        with _logged("last_reading"):
+            await node.book()
+    except LedgerError as error:
+        node.trouble("ledger", str(error))
+        return False
+    return True
+
+
+async def start(node: Node) -> None:
+    """Start the core with everything wanted, or with as much of it as it takes. Raises DriverError.
+
+    `changing` is held by the caller, who has read the old core for the last time.
+    """
+    good = node.serving.endpoints
+    node.refused.clear()
+    await node.driver.stop()
+    wanted = node.wanted().served
+    try:
+        await node.driver.start(wanted)
+    except DriverError as error:
+        logs.event(LOGGER, logging.ERROR, "start_refused", reason=str(error))
+        await _start_carefully(node, wanted, good)
+    else:
+        node.serving = wanted
+    node.certain = True
+
+
+def conclude(node: Node) -> None:
+    """Note for the collector which items changed between served and not served."""
+    failures = {**node.wanted().failures, **plan.account_failures(node.unjoined)}
+    items = node.holding.items
+    failures = {key: reason for key, reason in failures.items() if key in items}
+    changed = {
+        key for key in failures.keys() | node.failures.keys() if failures.get(key) != node.failures.get(key)
+    }
+    node.failures = failures
+    tell(node, changed)
+
+
+def tell(node: Node, keys: Collection[str]) -> None:
+    """Queue the outcome of these items; a newer outcome of one item replaces the older."""
+    for key in keys:
+        item = node.holding.items.get(key)
+        if item is not None:
+            error = node.failures.get(key)
+            node.untold[key] = Applied(key=key, generation=item.generation, error=error)
+
+
+def tell_gone(node: Node, items: Collection[Item]) -> None:
+    """Queue the success of items that are no longer served."""
+    for item in items:
+        if item.key not in node.holding.items:
+            node.untold[item.key] = Applied(key=item.key, generation=item.generation)
+
+
+async def _adopted(node: Node) -> Served | None:
+    try:
+        return await node.driver.adopt()
+    except DriverError as error:
+        logs.event(LOGGER, logging.WARNING, "adoption_failed", reason=str(error))
+        return None
+
+
+async def _step(node: Node, tried: set[Meter]) -> bool:
+    """One step towards what is wanted; True when there may be another."""
+    async with node.changing:
+        if node.holding.revoked:
+            return False
+        await _ascertain(node)
+        todo = plan.difference(node.wanted().served, node.serving)
+        if todo.restart:
+            await _restart(node)
+            return True
+        if todo.leaving:
+            await _leave(node, todo.leaving)
+        untried = (a for a in todo.joining if Meter(a.user, a.endpoint) not in tried)
+        joining = list(islice(untried, JOIN_STEP))
+        tried.update(Meter(a.user, a.endpoint) for a in joining)
+        if joining:
+            await _join(node, joining)
+        return len(joining) == JOIN_STEP
+
+
+async def _ascertain(node: Node) -> None:
+    if not node.certain:
+        node.serving = await node.driver.served()
+        node.certain = True
+
+
+async def _restart(node: Node) -> None:
+    # Asked before anybody is cut: a disk that is full now would leave them cut until it is not.
+    node.ledger.note("restart_ms", now_ms())
+    if not await last_reading(node):
+        node.certain = False
+        raise LedgerError("a restart of the core is put off until the ledger can be written")
+    await start(node)
+
+
+async def _leave(node: Node, meters: Sequence[Meter]) -> Cut:
+    unblocked = await node.driver.block(meters)
+    for meter, reason in unblocked.items():
+        logs.event(
+            LOGGER, logging.ERROR, "block_failed", user=meter.user, endpoint=meter.endpoint, reason=reason
+        )
+    try:
+        with _logged("read_before_cut"):
+            await node.book()
+    except LedgerError as error:
+        # The counter stays at the core: what could not be kept now is in the next reading.
+        node.trouble("ledger", str(error))
+    cut = await node.driver.cut(meters)
+    node.serving = plan.without(node.serving, (m for m in meters if m not in unblocked))
+    return cut
+
+
+async def _join(node: Node, accounts: Sequence[Account]) -> None:
+    # If this breaks off, some may be served that we do not know of: ask the core before the next step.
+    node.certain = False
+    refused = await node.driver.add(accounts)
+    node.certain = True
+    node.unjoined |= refused
+    node.serving = plan.joined(
+        node.serving, (a for a in accounts if Meter(a.user, a.endpoint) not in refused)
+    )
+
+
+async def _start_carefully(node: Node, wanted: Served, good: Mapping[EndpointId, Endpoint]) -> None:
+    """Find what the core will not start with: first the endpoints that ran before, then one more at a time.
+
+    Accounts join afterwards, one answer each, so a bad account is named too.
+    """
+    suspects = [e for e in wanted.endpoints.values() if good.get(e.endpoint) != e]
+    kept = {known: good[known] for known in wanted.endpoints if known in good}
+    if not suspects:
+        # What ran before no longer starts: the cause came from outside, and any of them may be hit.
+        suspects, kept = list(wanted.endpoints.values()), {}
+    await node.driver.start(Served(kept))
+    running = kept
+    for endpoint in suspects:
+        candidate = {**kept, endpoint.endpoint: endpoint}
+        try:
+            await node.driver.stop()
+            running = {}
+            await node.driver.start(Served(candidate))
+        except DriverError as error:
+            node.refused[endpoint.endpoint] = plan.RefusedEndpoint(endpoint, str(error))
+            logs.event(
+                LOGGER, logging.ERROR, "endpoint_refused", endpoint=endpoint.endpoint, reason=str(error)
+            )
+        else:
+            running = kept = candidate
+    if running != kept:
+        await node.driver.stop()
+        await node.driver.start(Served(kept))
+    node.serving = Served(kept)
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """A core that is down or silent has nothing to say; that is not a reason to stop halfway."""
+    try:
+        yield
+    except CoreDownError:
+        return
+    except DriverError as error:
+        logs.event(LOGGER, logging.WARNING, "core_silent", during=what, reason=str(error))

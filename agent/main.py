@@ -1,0 +1,126 @@
+"""Puts the agent together and runs it until it is told to stop.
+
+What always holds: an orderly stop ends every connection, books the last bytes, ends the core and reports once
+more, all within seconds; while the ledger cannot be written the core is left for the next agent to take over.
+A kill leaves the core running; the next agent takes it over.
+"""
+
+import asyncio
+import logging
+import signal
+
+from agent import identity, ledger, lock, release
+from agent.drivers.base import Driver, DriverError
+from agent.drivers.xray.driver import XrayDriver
+from agent.drivers.xray.options import Options
+from agent.ledger import Ledger
+from agent.link import Link, LinkProblem
+from agent.loops import serving
+from agent.loops.heal import HealLoop
+from agent.loops.heartbeat import HeartbeatLoop
+from agent.loops.meter import MeterLoop
+from agent.loops.node import Node
+from agent.loops.report import ReportLoop
+from agent.loops.sync import SyncLoop
+from agent.settings import Settings
+from shared import logs
+
+LOGGER = logging.getLogger(__name__)
+
+_STOP_S = 8.0
+_LAST_REPORT_S = 3.0
+
+
+def xray(settings: Settings) -> Driver:
+    """The core of this node. Raises ValueError for settings that cannot work together."""
+    return XrayDriver(
+        Options(
+            run_dir=settings.run_dir,
+            lock_file=settings.lock_file,
+            binary=settings.xray_binary,
+            allow_private_targets=settings.allow_private_targets,
+            fence_s=settings.fence_s,
+            splice=settings.splice,
+        )
+    )
+
+
+def run(settings: Settings) -> None:
+    """Run one agent until SIGTERM or SIGINT.
+
+    Raises IdentityError, LedgerError, OccupiedError, LinkError, ValueError or OSError when it cannot start.
+    """
+    with lock.held(settings.lock_file):
+        me = identity.load(settings.state_dir)
+        book = ledger.open_ledger(settings.state_dir / ledger.FILE_NAME)
+        try:
+            asyncio.run(_connected(settings, me, book))
+        finally:
+            book.close()
+
+
+async def live(node: Node, stopping: asyncio.Event) -> None:
+    """Serve until told to stop, then stop in order."""
+    report, sync = ReportLoop(node), SyncLoop(node)
+    await _boot(node)
+    loops = (
+        MeterLoop(node).run,
+        report.run,
+        sync.run,
+        sync.run_compare,
+        HeartbeatLoop(node).run,
+        HealLoop(node).run,
+    )
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop()) for loop in loops]
+        await stopping.wait()
+        for task in tasks:
+            task.cancel()
+    await _stop(node, report)
+
+
+async def _connected(settings: Settings, me: identity.Identity, book: Ledger) -> None:
+    link = Link(me)
+    try:
+        node = Node(driver=xray(settings), ledger=book, link=link, pace=settings.pace, holding=book.held)
+        about = {"node": me.node, "ledger": book.id, "generation": book.held.generation}
+        logs.event(LOGGER, logging.INFO, "agent_started", version=release.VERSION, collector=me.url, **about)
+        for limitation in node.driver.limitations:
+            logs.event(LOGGER, logging.WARNING, "limitation", what=limitation)
+        await live(node, _stopping())
+    finally:
+        await link.close()
+
+
+def _stopping() -> asyncio.Event:
+    event = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, event.set)
+    return event
+
+
+async def _boot(node: Node) -> None:
+    try:
+        await serving.boot(node)
+    except DriverError as error:
+        # The healing loop goes on from here; an agent that gave up could not even say so.
+        node.incident("core_start_failed", str(error))
+
+
+async def _stop(node: Node, report: ReportLoop) -> None:
+    logs.event(LOGGER, logging.INFO, "agent_stopping")
+    try:
+        async with asyncio.timeout(_STOP_S), node.changing:
+            if await serving.last_reading(node):
+                await node.driver.stop()
+            else:
+                logs.event(LOGGER, logging.ERROR, "core_left_running", reason="its counters cannot be kept")
+    except (TimeoutError, DriverError) as error:
+        logs.event(LOGGER, logging.ERROR, "core_not_stopped", reason=str(error) or "it took too long")
+    try:
+        async with asyncio.timeout(_LAST_REPORT_S):
+            await report.flush()
+    except (TimeoutError, LinkProblem) as error:
+        # Totals are in the ledger: the next agent tells them.
+        logs.event(LOGGER, logging.WARNING, "last_report_failed", reason=str(error) or "no answer in time")
+    logs.event(LOGGER, logging.INFO, "agent_stopped", unreported=len(node.unreported))

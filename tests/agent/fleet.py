@@ -1,0 +1,212 @@
+"""A collector in a few lines, behind httpx's own seam: totals by max, a desired state, faults to order.
+
+It keeps the promises of the wire contract and nothing else; what it stores is a model, plain enough to be
+read at a glance.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from agent import ledger
+from agent.core.periods import Pace
+from agent.drivers.memory import MemoryDriver
+from agent.identity import Identity
+from agent.link import Link
+from agent.loops import serving
+from agent.loops.node import Node
+from shared.messages import (
+    Account,
+    Applied,
+    DesiredState,
+    Endpoint,
+    Heartbeat,
+    HeartbeatAnswer,
+    Item,
+    Quarantined,
+    Report,
+    ReportAnswer,
+    SyncReport,
+    Token,
+    Usage,
+)
+from shared.names import EndpointId, NodeId, UserId, account_key, endpoint_key
+
+Body = Endpoint | Account
+
+IDENTITY = Identity(
+    url="http://127.0.0.1:1", node=NodeId(4), name="n", client_id="node-4", client_secret="sesame"
+)
+#: Loops that turn as fast as they can; a poll waits long enough to be woken.
+FAST = Pace(poll_s=0.005, report_min_s=0.0, report_s=0.05, heartbeat_s=0.05, full_compare_s=30.0, wait_s=5)
+
+
+def endpoint(number: int = 1, port: int = 443) -> Endpoint:
+    return Endpoint(endpoint=EndpointId(number), protocol="vless", port=port)
+
+
+def account(user: int, on: int = 1, uuid: str = "u") -> Account:
+    return Account(user=UserId(user), endpoint=EndpointId(on), uuid=f"{uuid}{user}")
+
+
+def key(body: Body) -> str:
+    return (
+        endpoint_key(body.endpoint) if isinstance(body, Endpoint) else account_key(body.user, body.endpoint)
+    )
+
+
+@dataclass
+class Collector:
+    """Answers agents; a test reads and sets everything."""
+
+    generation: int = 0
+    items: dict[str, Item] = field(default_factory=dict)
+    totals: dict[tuple[str, UserId, EndpointId], tuple[int, int]] = field(default_factory=dict)
+    #: Bytes after which a user is stopped and leaves the desired state.
+    quotas: dict[UserId, int] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
+    outcomes: dict[str, Applied] = field(default_factory=dict)
+    beats: list[Heartbeat] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    incidents_seen: int = 0
+    revoked: bool = False
+    away: bool = False
+    #: While set, requests are taken and not answered.
+    silent: asyncio.Event | None = None
+    #: Replies to the next reports that get lost after they took effect.
+    lost_replies: int = 0
+    #: Answers to give to the next requests instead of the right one.
+    instead: deque[httpx.Response] = field(default_factory=deque)
+    tokens: int = 0
+    token_life_s: int = 900
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def want(self, *bodies: Body) -> None:
+        """Add or change items under a new generation."""
+        self._change(*((key(body), body) for body in bodies))
+
+    def drop(self, *keys: str) -> None:
+        """Let items be served no longer."""
+        self._change(*((name, None) for name in keys))
+
+    def billed(self, user: int) -> int:
+        """Bytes of a user over all ledgers and endpoints."""
+        return sum(up + down for (_, who, _), (up, down) in self.totals.items() if who == user)
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        """The transport's handler."""
+        if self.away:
+            raise httpx.ConnectError("connection refused")
+        if self.silent:
+            await self.silent.wait()
+        if self.instead:
+            return self.instead.popleft()
+        if request.url.path == "/api/v1/auth/token":
+            return self._token()
+        if self.revoked or request.headers["authorization"] != f"Bearer t{self.tokens}":
+            return problem(401, "token not accepted")
+        return await self._obey(request)
+
+    async def _obey(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path.endswith("/configs"):
+            return await self._configs(request)
+        if path.endswith("/configs/sync"):
+            sent = msgspec.json.decode(request.content, type=SyncReport)
+            self.outcomes |= {outcome.key: outcome for outcome in sent.items}
+            return httpx.Response(204)
+        if path.endswith("/heartbeat"):
+            self.beats.append(msgspec.json.decode(request.content, type=Heartbeat))
+            return message(HeartbeatAnswer(incidents_seen=self.incidents_seen))
+        return self._usage(msgspec.json.decode(request.content, type=Report))
+
+    def merge(self, report: Report) -> ReportAnswer:
+        """What a report does, however often and however late it comes."""
+        for row in report.rows:
+            place = (report.ledger, row.user, row.endpoint)
+            up, down = self.totals.get(place, (0, 0))
+            self.totals[place] = (max(up, row.up), max(down, row.down))
+        over = [u for u in {row.user for row in report.rows} if self.billed(u) >= self.quotas.get(u, 2**62)]
+        self.drop(*(name for u in over for name in self.items if name.startswith(f"account/{u}/")))
+        return ReportAnswer(accepted=len(report.rows), quarantined=self.quarantined, stopped=over)
+
+    def _usage(self, report: Report) -> httpx.Response:
+        self.reports.append(report)
+        answer = self.merge(report)
+        if self.lost_replies:
+            self.lost_replies -= 1
+            raise httpx.ReadTimeout("the reply was lost")
+        return message(answer)
+
+    def _token(self) -> httpx.Response:
+        if self.revoked:
+            return problem(401, "unknown client")
+        self.tokens += 1
+        return message(Token(access_token=f"t{self.tokens}", expires_in=self.token_life_s))
+
+    async def _configs(self, request: httpx.Request) -> httpx.Response:
+        since, wait_s = int(request.url.params["since"]), float(request.url.params["wait"])
+        if since == self.generation and wait_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self.news.wait()
+            if self.revoked:
+                return problem(401, "token not accepted")
+        full = since == 0
+        items = [item for item in self.items.values() if item.generation > since and (item.body or not full)]
+        return message(DesiredState(generation=self.generation, full=full, items=items))
+
+    def _change(self, *changes: tuple[str, Body | None]) -> None:
+        changed = [(name, body) for name, body in changes if self._body(name) != body]
+        if changed:
+            self.generation += 1
+            self.items |= {n: Item(key=n, generation=self.generation, body=b) for n, b in changed}
+            self.wake()
+
+    def _body(self, name: str) -> Body | None:
+        item = self.items.get(name)
+        return None if item is None else item.body
+
+    def wake(self) -> None:
+        """Answer everybody who waits."""
+        self.news.set()
+        self.news = asyncio.Event()
+
+
+def problem(status: int, title: str) -> httpx.Response:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": ""}
+    return httpx.Response(status, json=body, headers={"content-type": "application/problem+json"})
+
+
+def message(body: msgspec.Struct) -> httpx.Response:
+    return httpx.Response(200, content=msgspec.json.encode(body))
+
+
+def linked(collector: Collector) -> Link:
+    return Link(IDENTITY, transport=httpx.MockTransport(collector.answer))
+
+
+@contextlib.asynccontextmanager
+async def node(
+    folder: Path, collector: Collector, driver: MemoryDriver, pace: Pace = FAST
+) -> AsyncIterator[Node]:
+    """A node that was started as its agent starts it, without its loops; dropped as a kill drops it."""
+    link = linked(collector)
+    book = ledger.open_ledger(folder / ledger.FILE_NAME)
+    try:
+        it = Node(driver=driver, ledger=book, link=link, pace=pace, holding=book.held)
+        await serving.boot(it)
+        yield it
+    finally:
+        book.close()
+        await link.close()
+
+
+def usage(user: int, up: int, down: int) -> Usage:
+    return Usage(user=UserId(user), endpoint=EndpointId(1), up=up, down=down)

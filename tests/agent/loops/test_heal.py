@@ -1,0 +1,132 @@
+"""A core that dies or hangs comes back with the last good state, and the collector hears of it."""
+
+import asyncio
+from pathlib import Path
+
+from agent.core.counting import Meter
+from agent.drivers.base import DriverError
+from agent.drivers.memory import MemoryDriver
+from agent.loops.heal import HealLoop
+from agent.loops.meter import MeterLoop
+from agent.loops.node import Node
+from agent.loops.report import ReportLoop
+from agent.loops.sync import SyncLoop
+from shared.names import EndpointId, UserId
+from tests.agent import fleet
+
+ALICE = Meter(UserId(1), EndpointId(1))
+
+
+def staffed() -> fleet.Collector:
+    collector = fleet.Collector()
+    collector.want(fleet.endpoint(), fleet.account(1))
+    return collector
+
+
+def incidents(node: Node) -> list[tuple[str, str]]:
+    return [(each.kind, each.detail) for each in node.ledger.incidents()]
+
+
+def test_a_core_that_died_comes_back_at_once_with_the_last_good_state(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).once()
+            collector.away = True
+            driver.traffic(ALICE, 10)
+            await MeterLoop(node).once()
+            driver.crash("the core was ended by signal 11")
+            await HealLoop(node, check_s=5).once()
+            assert driver.traffic(ALICE, 1)
+            await MeterLoop(node).once()
+            assert node.ledger.total(ALICE) == (11, 0)
+            assert incidents(node) == [("core_exited", "the core was ended by signal 11")]
+
+    asyncio.run(scenario())
+
+
+def test_a_core_that_hangs_is_killed_after_three_checks_and_restarted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).once()
+            heal = HealLoop(node, check_s=0.001)
+            driver.hanging = True
+            for _ in range(2):
+                await heal.once()
+            assert incidents(node) == []
+            await heal.once()
+            assert [kind for kind, _ in incidents(node)] == ["core_hanging"]
+            assert driver.traffic(ALICE, 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_core_that_answers_is_left_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).once()
+            starts = driver.calls.count("start")
+            heal = HealLoop(node, check_s=0.001)
+            for _ in range(5):
+                await heal.once()
+            assert driver.calls.count("start") == starts
+            assert incidents(node) == []
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_that_fails_is_tried_again_and_told_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).once()
+            heal = HealLoop(node, check_s=0.001)
+            driver.crash("ended by signal 9")
+            # Each attempt starts twice: with everything, then without what may be at fault.
+            driver.fail("start", *(DriverError("no such program") for _ in range(4)))
+            for _ in range(3):
+                await heal.once()
+            assert driver.traffic(ALICE, 1)
+            assert incidents(node) == [
+                ("core_exited", "ended by signal 9"),
+                ("core_restart_failed", "no such program"),
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_that_somebody_else_has_mended_is_no_incident(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            sync = SyncLoop(node)
+            await sync.once()
+            driver.crash()
+            collector.want(fleet.endpoint(port=8443))
+            await sync.once()
+            await HealLoop(node, check_s=5).once()
+            assert incidents(node) == []
+
+    asyncio.run(scenario())
+
+
+def test_an_unreported_total_is_told_after_the_outage_of_core_and_collector(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).once()
+            meter, heal = MeterLoop(node), HealLoop(node, check_s=5)
+            collector.away = True
+            driver.traffic(ALICE, 10)
+            await meter.once()
+            driver.crash()
+            await heal.once()
+            driver.traffic(ALICE, 3)
+            await meter.once()
+            collector.away = False
+            await ReportLoop(node).flush()
+        assert collector.billed(1) == 13
+
+    asyncio.run(scenario())
