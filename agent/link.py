@@ -124,6 +124,8 @@ class Link:
         self._token: str | None = None
         self._renew_at_s = 0.0
         self._fetching = asyncio.Lock()
+        self._silent = False
+        self._back = asyncio.Event()
         self._node = f"/api/v1/nodes/{identity.node}"
         self._http = httpx.AsyncClient(
             base_url=base_url(identity.url),
@@ -149,6 +151,10 @@ class Link:
     async def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Tell how the node is."""
         return read(await self._call("POST", "/api/v1/nodes/heartbeat", heartbeat), HeartbeatAnswer)
+
+    async def back(self) -> None:
+        """Wait until the collector answers somebody after it had failed somebody."""
+        await self._back.wait()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -194,14 +200,28 @@ class Link:
         headers = {"Content-Type": "application/json"} if message is not None else {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        with translated():
-            return await self._http.request(
-                method,
-                path,
-                content=None if message is None else msgspec.json.encode(message),
-                headers=headers,
-                timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
-            )
+        try:
+            with translated():
+                response = await self._http.request(
+                    method,
+                    path,
+                    content=None if message is None else msgspec.json.encode(message),
+                    headers=headers,
+                    timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
+                )
+        except LinkError:
+            self._silent = True
+            raise
+        self._heard(response)
+        return response
+
+    def _heard(self, response: httpx.Response) -> None:
+        if response.is_server_error:
+            self._silent = True
+        elif self._silent:
+            self._silent = False
+            self._back.set()
+            self._back = asyncio.Event()
 
 
 @contextlib.contextmanager

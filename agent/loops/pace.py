@@ -6,6 +6,7 @@ the core goes on meanwhile.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ LOGGER = logging.getLogger(__name__)
 #: Seconds between attempts of a revoked node; it may have been enrolled again meanwhile.
 REVOKED_RETRY_S = 60.0
 _BASE_S = 0.5
-_CAP_S = 30.0
+_CAP_S = 10.0
 
 
 async def forever(node: Node, name: str, once: Callable[[], Awaitable[float]]) -> NoReturn:
@@ -42,11 +43,25 @@ async def forever(node: Node, name: str, once: Callable[[], Awaitable[float]]) -
             _failed(name, failures, error)
             pause_s = backoff.delay_s(failures, base_s=_BASE_S, cap_s=_CAP_S, chance=random.random())  # noqa: S311
             failures += 1
+            pause_s = await _returned(node, error, pause_s)
         else:
             if failures:
                 logs.event(LOGGER, logging.INFO, "loop_recovered", loop=name, failures=failures)
             failures = 0
         await asyncio.sleep(pause_s)
+
+
+async def _returned(node: Node, error: Exception, longest_s: float) -> float:
+    """Wait until the collector answers another loop again, at most so long; returns what is left to wait.
+
+    The first of the loops to get through tells the others, so an outage ends for all of them at once.
+    """
+    if not isinstance(error, LinkProblem):
+        return longest_s
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(longest_s):
+            await node.link.back()
+    return 0.0
 
 
 async def nudged(event: asyncio.Event, longest_s: float) -> None:
