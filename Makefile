@@ -44,8 +44,10 @@ lock: $(READY) ## Pin the newest allowed dependencies with hashes
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --upgrade \
 	  --no-emit-index-url --no-header --quiet -o constraints.txt
 
-proto: $(READY) ## Generate the Xray bindings again
-	@$(BIN)/python -m grpc_tools.protoc -I agent/drivers/xray --python_out=agent/drivers/xray \
+proto: ## Generate the Xray bindings again (why so old a compiler: see xray.proto)
+	@$(PYTHON) -m venv build/proto
+	@build/proto/bin/python -m pip install --quiet "grpcio-tools==1.62.3" "setuptools<80"
+	@build/proto/bin/python -m grpc_tools.protoc -I agent/drivers/xray --python_out=agent/drivers/xray \
 	  agent/drivers/xray/xray.proto
 
 clean: ## Remove what was built here

@@ -8,7 +8,7 @@ class Pace:
     """How often each loop turns, in seconds."""
 
     poll_s: float = 0.25
-    report_min_s: float = 0.2
+    report_min_s: float = 0.05
     report_s: float = 5.0
     heartbeat_s: float = 15.0
     full_compare_s: float = 300.0

@@ -49,6 +49,8 @@ class Node:
     untold: dict[str, Applied] = field(default_factory=dict)
     #: Meters whose total the collector has not confirmed, with the monotonic second of the reading.
     unreported: dict[Meter, float] = field(default_factory=dict)
+    #: Meters of the report whose answer is awaited or being obeyed, with the second of the reading.
+    in_flight: dict[Meter, float] = field(default_factory=dict)
     grew: asyncio.Event = field(default_factory=asyncio.Event)
     unwell: asyncio.Event = field(default_factory=asyncio.Event)
     #: What an operator must know and nothing else shows, by topic.

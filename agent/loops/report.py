@@ -33,10 +33,13 @@ class ReportLoop:
         if not node.unreported:
             await pace.nudged(node.grew, pace.jittered(node.pace.report_s))
             return 0.0
-        told, stopped, generation = await self._send()
-        if stopped:
-            await self._cut(told, set(stopped), generation)
-        return 0.0 if len(told) == self._rows else node.pace.report_min_s
+        try:
+            told, stopped, generation = await self._send()
+            if stopped:
+                await serving.enforce(node, stopped, generation)
+        finally:
+            node.in_flight = {}
+        return 0.0 if told == self._rows else node.pace.report_min_s
 
     async def flush(self) -> None:
         """Tell everything that is left, when the node stops serving anyway."""
@@ -47,12 +50,13 @@ class ReportLoop:
         """Report for ever."""
         await pace.forever(self._node, "report", self.once)
 
-    async def _send(self) -> tuple[dict[Meter, float], list[UserId], int]:
+    async def _send(self) -> tuple[int, frozenset[UserId], int]:
         node = self._node
         told = dict(islice(node.unreported.items(), self._rows))
         # Keys stay out of `unreported` only while the answer is awaited; new growth enters anew.
         for meter in told:
             del node.unreported[meter]
+        node.in_flight = told
         generation = node.holding.generation
         report = Report(ledger=node.ledger.id, rows=[self._row(meter) for meter in told])
         try:
@@ -61,18 +65,11 @@ class ReportLoop:
             node.unreported = told | {m: s for m, s in node.unreported.items() if m not in told}
             raise
         _log_quarantined(report, answer)
-        return told, answer.stopped, generation
+        return len(told), frozenset(answer.stopped), generation
 
     def _row(self, meter: Meter) -> Usage:
         total = self._node.ledger.total(meter)
         return Usage(user=meter.user, endpoint=meter.endpoint, up=total.up, down=total.down)
-
-    async def _cut(self, told: dict[Meter, float], stopped: set[UserId], generation: int) -> None:
-        shown: dict[UserId, float] = {}
-        for meter, read_s in told.items():
-            if meter.user in stopped:
-                shown[meter.user] = min(read_s, shown.get(meter.user, read_s))
-        await serving.enforce(self._node, shown, generation)
 
 
 def _log_quarantined(report: Report, answer: ReportAnswer) -> None:

@@ -17,7 +17,7 @@ from itertools import islice
 from agent.core import plan
 from agent.core.counting import Meter
 from agent.core.served import Served
-from agent.drivers.base import CoreDownError, Cut, DriverError
+from agent.drivers.base import CoreDownError, DriverError
 from agent.ledger import LedgerError
 from agent.loops.node import Node, now_ms
 from shared import logs
@@ -28,6 +28,8 @@ LOGGER = logging.getLogger(__name__)
 
 #: Accounts added in one step: about 40 ms at 5,000 a second.
 JOIN_STEP = 200
+#: Users named in one log line.
+_SHOWN_USERS = 100
 
 
 async def boot(node: Node) -> None:
@@ -61,31 +63,15 @@ async def settle(node: Node) -> None:
             conclude(node)
 
 
-async def enforce(node: Node, users: Mapping[UserId, float], generation: int) -> None:
-    """Cut users whom the collector stopped.
-
-    The values are the monotonic seconds of the readings that showed why; `generation` is the state that was
-    held when their totals were reported.
-    """
+async def enforce(node: Node, users: Collection[UserId], generation: int) -> None:
+    """Cut users whom the collector stopped; `generation` is the state held when their bytes were reported."""
     node.stop(users, generation)
     async with node.changing:
         await _ascertain(node)
         wanted = node.wanted().served.accounts
         meters = [m for m in node.serving.accounts if m.user in users and m not in wanted]
-        if not meters:
-            return
-        cut = await _leave(node, meters)
-    cut_users = sorted({meter.user for meter in meters})
-    since_ms = 1000 * (time.monotonic() - min(users[user] for user in cut_users))
-    logs.event(
-        LOGGER,
-        logging.INFO,
-        "user_cut",
-        users=cut_users,
-        since_reading_ms=round(since_ms, 1),
-        ended=cut.ended,
-        left=cut.left,
-    )
+        if meters:
+            await _leave(node, meters)
 
 
 async def halt(node: Node) -> None:
@@ -221,7 +207,9 @@ async def _restart(node: Node) -> None:
     await start(node)
 
 
-async def _leave(node: Node, meters: Sequence[Meter]) -> Cut:
+async def _leave(node: Node, meters: Sequence[Meter]) -> None:
+    # The desired state may overtake the answer to the report that moved it; the reading is the same.
+    shown_s = min((node.in_flight[meter] for meter in meters if meter in node.in_flight), default=None)
     unblocked = await node.driver.block(meters)
     for meter, reason in unblocked.items():
         logs.event(
@@ -235,7 +223,15 @@ async def _leave(node: Node, meters: Sequence[Meter]) -> Cut:
         node.trouble("ledger", str(error))
     cut = await node.driver.cut(meters)
     node.serving = plan.without(node.serving, (m for m in meters if m not in unblocked))
-    return cut
+    logs.event(
+        LOGGER,
+        logging.INFO,
+        "user_cut",
+        users=sorted({meter.user for meter in meters})[:_SHOWN_USERS],
+        since_reading_ms=None if shown_s is None else round(1000 * (time.monotonic() - shown_s), 1),
+        ended=cut.ended,
+        left=cut.left,
+    )
 
 
 async def _join(node: Node, accounts: Sequence[Account]) -> None:

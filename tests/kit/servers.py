@@ -1,0 +1,138 @@
+"""Collector and agent as separate processes, started as an operator starts them.
+
+What always holds: only their command lines, environments, logs and run files are used; nothing of theirs is
+imported here.
+"""
+
+import contextlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.kit import lab, programs
+
+
+@dataclass(kw_only=True)
+class Collector:
+    """The collector's process, its directory, and how its API is reached."""
+
+    running: programs.Programs
+    place: lab.Place
+    data: Path
+    port: int
+    program: programs.Program | None = None
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.place.address}:{self.port}"
+
+    def env(self) -> Mapping[str, str]:
+        """Its settings."""
+        return {
+            "TIDEGATE_COLLECTOR_DATA_DIR": str(self.data),
+            "TIDEGATE_COLLECTOR_LISTEN": f"{self.place.address}:{self.port}",
+            "TIDEGATE_COLLECTOR_NAMES": self.place.address,
+        }
+
+    def cli(self, *words: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Run `tidegate-collector … --json`, perhaps with more settings, and return what it printed."""
+        command = programs.python("collector.cli", *words, "--json")
+        settings = {**self.env(), **(env or {})}
+        return _json_of(programs.run(command, place=self.place, env=settings), "tidegate-collector")
+
+    def start(self) -> programs.Program:
+        """Serve; returns at once."""
+        command = programs.python("collector.cli", "serve")
+        self.program = self.running.start("collector", command, place=self.place, env=self.env())
+        return self.program
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self.program:
+            self.program.kill()
+
+
+@dataclass(kw_only=True)
+class Agent:
+    """The agent's process and its directories."""
+
+    running: programs.Programs
+    place: lab.Place
+    directory: Path
+    name: str = "agent"
+    program: programs.Program | None = None
+
+    def env(self) -> Mapping[str, str]:
+        """Its settings: what the bytes come from is on a private address here."""
+        return {
+            "TIDEGATE_AGENT_STATE_DIR": str(self.directory / "state"),
+            "TIDEGATE_AGENT_RUN_DIR": str(self.directory / "run"),
+            "TIDEGATE_AGENT_ALLOW_PRIVATE_TARGETS": "yes",
+        }
+
+    def enroll(self, command: str) -> programs.Done:
+        """Run the line that the collector gave for this node."""
+        words = shlex.split(command)[1:]
+        return programs.run(programs.python("agent.cli", *words), place=self.place, env=self.env())
+
+    def start(self) -> programs.Program:
+        """Run; returns at once."""
+        command = programs.python("agent.cli", "run")
+        self.program = self.running.start(self.name, command, place=self.place, env=self.env())
+        return self.program
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self.program:
+            self.program.kill()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Lines of one kind from the log of this agent and of those before it in this directory."""
+        return self.program.events(name) if self.program else []
+
+    def incidents(self, kind: str) -> list[dict[str, Any]]:
+        """Incidents of one kind, from the log."""
+        return [line for line in self.events("incident") if line["kind"] == kind]
+
+    def core_pid(self) -> int | None:
+        """Process id of the core that serves, from the agent's run file; None when there is none."""
+        return pid_in(self.directory / "run" / "xray.json")
+
+    def counters(self) -> dict[str, int]:
+        """The core's own user counters, by its names."""
+        target = f"unix:{self.directory / 'run' / 'api.sock'}"
+        command = programs.python("tests.kit.counters", target)
+        return _json_of(programs.run(command, place=self.place), "the counters")
+
+    def end_core(self) -> None:
+        """End the core that outlived its agent."""
+        if (pid := self.core_pid()) is not None and programs.is_alive(pid):
+            programs.end(pid)
+
+
+def pid_in(run_file: Path) -> int | None:
+    """The process id in an agent's run file, a list whose second value it is; None when there is none."""
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        return int(json.loads(run_file.read_bytes())[1])
+    return None
+
+
+def join(collector: Collector, agent: Agent, name: str) -> int:
+    """Enrol a new node as an operator does: one command there, one line here; returns the node's id."""
+    line = collector.cli("node", "enroll", name)
+    done = agent.enroll(line["command"])
+    if done.status:
+        raise RuntimeError(f"tidegate-agent enroll ended with {done.status}: {done.err or done.out}")
+    return int(line["node"])
+
+
+def _json_of(done: programs.Done, program: str) -> dict[str, Any]:
+    if done.status:
+        raise RuntimeError(f"{program} ended with {done.status}: {done.err or done.out}")
+    answer = json.loads(done.out)
+    if not isinstance(answer, dict):
+        raise TypeError(f"{program} printed {done.out!r}, not an object")
+    return answer
