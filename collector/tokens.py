@@ -55,7 +55,7 @@ def issue(key: bytes, bearer: Bearer, now_ms: int) -> str:
 def read(key: bytes, token: str) -> Bearer:
     """The bearer of a token. Raises Refused when it is not one of ours or has expired."""
     if len(token) > _MAX_TOKEN_CHARACTERS:
-        raise _unusable()
+        raise unusable()
     try:
         decoded = jwt.decode_complete(
             token,
@@ -67,11 +67,11 @@ def read(key: bytes, token: str) -> Bearer:
             options={"require": _REQUIRED},
         )
     except jwt.ExpiredSignatureError:
-        raise _refused("the access token has expired: ask for a new one at /api/v1/auth/token") from None
+        raise expired() from None
     except jwt.InvalidTokenError:
-        raise _unusable() from None
+        raise unusable() from None
     if decoded["header"].get("typ") != TYPE:
-        raise _unusable()
+        raise unusable()
     return _bearer(decoded["payload"])
 
 
@@ -81,14 +81,20 @@ def _bearer(claims: dict[str, object]) -> Bearer:
     try:
         actor = access.Actor(access.Role(role), int(number))
     except ValueError:
-        raise _unusable() from None
+        raise unusable() from None
     if actor.role is access.Role.NOBODY or type(credential) is not int:
-        raise _unusable()
+        raise unusable()
     return Bearer(actor, credential)
 
 
-def _unusable() -> refusals.Refused:
+def unusable() -> refusals.Refused:
+    """The refusal of what is no token of ours; it repeats nothing of what was sent."""
     return _refused("this is not a valid access token: ask for one at /api/v1/auth/token")
+
+
+def expired() -> refusals.Refused:
+    """The refusal of a token whose time is over."""
+    return _refused("the access token has expired: ask for a new one at /api/v1/auth/token")
 
 
 def _refused(detail: str) -> refusals.Refused:

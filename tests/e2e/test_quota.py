@@ -11,11 +11,11 @@ _MB = 1_000_000
 _RATE = 5 * _MB
 
 
-# Xray as a client leaves its application waiting when the server resets the connection; sing-box does not.
+# Xray as a client may leave its application waiting when the server resets the connection; sing-box does not.
 @pytest.mark.netns
-@pytest.mark.parametrize(("kind", "seen"), [("sing-box", "cut"), ("xray", "stalled")])
+@pytest.mark.parametrize(("kind", "seen"), [("sing-box", {"cut"}), ("xray", {"cut", "stalled"})])
 def test_a_user_over_quota_is_cut_and_his_neighbour_behind_the_same_address_is_not(
-    fleet: Fleet, kind: Kind, seen: str
+    fleet: Fleet, kind: Kind, seen: set[str]
 ) -> None:
     alice, bob = fleet.add_user("alice", quota_bytes=8 * _MB), fleet.add_user("bob")
     fleet.served(alice, kind=kind)
@@ -24,7 +24,7 @@ def test_a_user_over_quota_is_cut_and_his_neighbour_behind_the_same_address_is_n
     neighbour = fleet.download(bob, 20 * _MB, rate=_RATE, kind=kind)
 
     cut = over.result()
-    assert cut.how == seen
+    assert cut.how in seen
     assert 8 * _MB <= fleet.settled(alice, fleet.counted(alice))["total"] <= 8 * _MB + _RATE
     assert neighbour.result().how == "complete"
     assert fleet.settled(bob, fleet.delivered(bob))["total"] == fleet.delivered(bob)
