@@ -74,6 +74,9 @@ class Account(Message, frozen=True, tag="account"):
     user: UserId
     endpoint: EndpointId
     uuid: str
+    #: Whether the user has limits: then a node serves him under a lease only. Leases given under other terms
+    #: are void.
+    terms: int | None = None
 
 
 class Item(Message, frozen=True):
@@ -88,11 +91,13 @@ class DesiredState(Message, frozen=True):
     """Items changed since the generation asked for, or all of them when `full`.
 
     A full state replaces everything the node holds; its generation may be adopted whatever came before.
+    `recalled` are users whose leases are needed on other nodes: who is idle here gives all of his back.
     """
 
     generation: int
     full: bool
     items: list[Item]
+    recalled: list[UserId] = []
 
 
 class Applied(Message, frozen=True):
@@ -122,12 +127,36 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     down: int
 
 
+class Lease(msgspec.Struct, frozen=True, array_like=True):
+    """Up to where a node may serve a user without asking: absolute totals of the node's ledger, in bytes.
+
+    The three are both directions together, what the user sends, what he receives; None is no limit. `spare`
+    is what the node may keep of it while he is idle.
+    """
+
+    user: UserId
+    terms: int
+    spare: int = 0
+    total: int | None = None
+    up: int | None = None
+    down: int | None = None
+
+
 class Report(Message, frozen=True):
-    """`POST /api/v1/usage`: totals by max, under the id of the ledger that counted them."""
+    """`POST /api/v1/usage`: totals by max, under the id of the ledger that counted them.
+
+    Leases need an order, which totals do not: `epoch` counts the starts of the agent under this ledger,
+    `sequence` its reports since. `returned` are leases that the node has cut down by itself, already in
+    force; `unleased` are limited users it ought to serve and has no valid lease for.
+    """
 
     ledger: LedgerId
     rows: list[Usage]
     tags: list[str] = []
+    epoch: int = 0
+    sequence: int = 0
+    returned: list[Lease] = []
+    unleased: list[UserId] = []
 
 
 class Quarantined(Message, frozen=True):
@@ -147,6 +176,7 @@ class ReportAnswer(Message, frozen=True):
     accepted: int
     quarantined: list[Quarantined] = []
     stopped: list[UserId] = []
+    leases: list[Lease] = []
 
 
 # --- health ------------------------------------------------------------------------------------------------
