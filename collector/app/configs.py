@@ -9,7 +9,7 @@ from collector.domain import refusals
 from collector.domain.changes import Change
 from collector.domain.desired import Place
 from collector.domain.users import User
-from collector.store import desired, endpoints, failures, nodes
+from collector.store import desired, endpoints, failures, leases, nodes
 from collector.store.session import Session
 from shared import messages
 from shared.messages import DesiredState, Item, SyncReport
@@ -48,7 +48,8 @@ def difference(session: Session, node: NodeId, since: int) -> DesiredState:
     now = generation(session, node)
     full = since <= 0 or since > now or since < nodes.horizon(session, node)
     rows = desired.everything(session, node) if full else desired.since(session, node, since)
-    return DesiredState(generation=now, full=full, items=[_item(*row) for row in rows])
+    items = [_item(*row) for row in rows]
+    return DesiredState(generation=now, full=full, items=items, recalled=leases.recalled(session, node))
 
 
 def acknowledge(session: Session, node: NodeId, sync: SyncReport, now_ms: int) -> Change[None]:

@@ -32,6 +32,7 @@ def create(session: Session, node: NodeId, new: NewEndpoint, actor: Actor, now_m
             protocol=cast("Literal['vless']", new.protocol),
             listen=new.listen,
             port=new.port,
+            factor_permille=new.factor_permille,
         ),
     )
     place, body = items.endpoint_item(endpoint)

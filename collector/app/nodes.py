@@ -10,7 +10,7 @@ from collector.domain.access import Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
 from collector.domain.nodes import NewNode, Node, NodeChanges, NodeView
-from collector.store import events, nodes
+from collector.store import events, leases, nodes
 from collector.store.session import Session
 from shared.names import NodeId
 
@@ -74,9 +74,13 @@ def change(session: Session, node: NodeId, changes: NodeChanges, actor: Actor, n
 
 
 def revoke(session: Session, node: NodeId, actor: Actor, now_ms: int) -> Change[Node]:
-    """Void the node's credential and every token given out for it; its waiting poll must be woken."""
+    """Void the node's credential, its tokens and its leases; its waiting poll must be woken.
+
+    A revoked node serves nobody, so what it held of its users' limits is free for other nodes.
+    """
     found = _require(session, node)
     nodes.revoke(session, node)
+    leases.free_node(session, node)
     _note(session, found, "NODE_REVOKED", actor, now_ms)
     return Change(dataclasses.replace(found, revoked=True), frozenset({node}))
 

@@ -2,15 +2,16 @@
 
 from collector.app import configs
 from collector.app import users as people
-from collector.domain import refusals
+from collector.domain import metering, refusals
 from collector.domain import users as rules
 from collector.domain.access import Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
 from collector.domain.metering import Charge, Key
 from collector.domain.quarantine import Cause, Decision, Held
-from collector.store import events, meters, quarantine, users
+from collector.store import endpoints, events, meters, quarantine, users
 from collector.store.session import Session
+from shared.messages import Usage
 from shared.names import EndpointId, LedgerId, UserId
 
 __all__ = ["Held", "accept", "dismiss", "every"]
@@ -58,12 +59,10 @@ def _open(session: Session, number: int) -> Held:
 
 def _offered(session: Session, held: Held, now_ms: int) -> Charge:
     """The charge up to the totals offered, with the meter moved there."""
-    key = Key(UserId(held.user or 0), EndpointId(held.endpoint or 0))
+    row = Usage(UserId(held.user or 0), EndpointId(held.endpoint or 0), held.up or 0, held.down or 0)
     source = meters.ledger(session, LedgerId(held.ledger), held.node, now_ms)
-    seen = meters.seen(session, source.number, [key.user]).get(key)
-    base_up, base_down = (seen.up, seen.down) if seen else (0, 0)
-    up, down = max(held.up or 0, base_up), max(held.down or 0, base_down)
-    charge = Charge(key, up - base_up, down - base_down, up, down)
+    seen = meters.seen(session, source.number, [row.user]).get(Key(row.user, row.endpoint))
+    charge = metering.raised(row, seen, endpoints.factors(session, held.node)[row.endpoint])
     meters.save(session, source.number, [charge], now_ms)
     return charge
 

@@ -7,13 +7,14 @@ answer goes out after it; so a report that was not answered can be sent again.
 import dataclasses
 from collections.abc import Iterable
 
-from collector.app import configs
+from collector.app import configs, lending
 from collector.app import users as people
 from collector.domain import access, metering, refusals
 from collector.domain import users as rules
 from collector.domain.changes import Change
 from collector.domain.metering import Charge, Known
 from collector.domain.quarantine import MAX_CONTENT, Cause, Held
+from collector.domain.reports import Received
 from collector.domain.users import User
 from collector.store import endpoints, meters, nodes, quarantine, users
 from collector.store.meters import Ledger
@@ -21,29 +22,32 @@ from collector.store.session import Session
 from shared.messages import Quarantined, ReportAnswer, Usage
 from shared.names import MAX_ID, LedgerId, NodeId, UserId
 
-Rows = list[tuple[int, Usage]]
-Undecodable = list[tuple[int, str]]
 
-
-def ingest(
-    session: Session, node: NodeId, ledger: LedgerId, rows: Rows, undecodable: Undecodable, now_ms: int
-) -> Change[ReportAnswer]:
-    """Book a report: rows with their places, and the text of rows that could not be read with theirs."""
-    source = _own_ledger(session, ledger, node, now_ms)
-    people_of_rows = users.among(session, {row.user for _, row in rows if 0 < row.user <= MAX_ID})
-    known = _known(session, node, ledger, source, people_of_rows)
-    charges, held = metering.charge(rows, known, now_ms)
+def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Change[ReportAnswer]:
+    """Book a report and renew the leases of whom it names."""
+    source = _own_ledger(session, report.ledger, node, now_ms)
+    people_of_rows = users.among(session, _named(report))
+    known = _known(session, node, report.ledger, source, people_of_rows)
+    charges, held = metering.charge(report.rows, known, now_ms)
     meters.save(session, source.number, charges, now_ms)
     moved, charged = _charge(session, people_of_rows, charges, now_ms)
-    answers = _hold(session, node, ledger, held, undecodable, now_ms)
+    answers = _hold(session, node, report, held, now_ms)
+    lent = lending.renew(session, source, report, charged, now_ms)
     return Change(
         ReportAnswer(
-            accepted=len(rows) - len(held),
+            accepted=len(report.rows) - len(held),
             quarantined=answers,
             stopped=sorted(number for number, user in charged.items() if not user.served),
+            leases=lent.value,
         ),
-        moved,
+        moved | lent.nodes,
     )
+
+
+def _named(report: Received) -> set[UserId]:
+    named = {row.user for _, row in report.rows}
+    named.update(report.unleased, (lease.user for lease in report.returned))
+    return {user for user in named if 0 < user <= MAX_ID}
 
 
 def _own_ledger(session: Session, ledger: LedgerId, node: NodeId, now_ms: int) -> Ledger:
@@ -60,7 +64,7 @@ def _known(
     return Known(
         seen=meters.seen(session, source.number, people_of_rows),
         users=people_of_rows,
-        endpoints=endpoints.ever_of_node(session, node),
+        factors=endpoints.factors(session, node),
         quarantined=quarantine.waiting(session, ledger),
         since_ms=reporter.enrolled_ms or reporter.created_ms,
         link_mbps=reporter.link_mbps,
@@ -88,19 +92,15 @@ def _as_served(user: User, removed: bool) -> User:  # noqa: FBT001 - the second 
 
 
 def _hold(
-    session: Session,
-    node: NodeId,
-    ledger: LedgerId,
-    held: Iterable[metering.Held],
-    undecodable: Undecodable,
-    now_ms: int,
+    session: Session, node: NodeId, report: Received, held: Iterable[metering.Held], now_ms: int
 ) -> list[Quarantined]:
+    ledger = report.ledger
     answers: list[Quarantined] = []
     for one in held:
         answers.append(Quarantined(row=one.place, reason=one.reason))
         entry = _held(node, ledger, one.row, _content(one.row), one.cause, one.reason, now_ms)
         quarantine.hold(session, entry)
-    for place, content in undecodable:
+    for place, content in report.undecodable:
         reason = "the row is not [user, endpoint, up, down] in whole numbers"
         answers.append(Quarantined(row=place, reason=reason))
         quarantine.hold(session, _held(node, ledger, None, content, Cause.UNREADABLE, reason, now_ms))

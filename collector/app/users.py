@@ -100,6 +100,8 @@ def _fresh(new: NewUser, uuid: str, now_ms: int) -> User:
         status=Status.ACTIVE,
         reason=None,
         quota_bytes=new.quota_bytes,
+        up_limit_bytes=new.up_limit_bytes,
+        down_limit_bytes=new.down_limit_bytes,
         up_bytes=0,
         down_bytes=0,
         created_ms=now_ms,

@@ -35,7 +35,9 @@ def accounts(user: User, endpoints: Iterable[Endpoint]) -> dict[Place, bytes]:
         return {}
     return {
         Place(endpoint.node, names.account_key(user.id, endpoint.id)): msgspec.json.encode(
-            messages.Account(user=user.id, endpoint=endpoint.id, uuid=user.uuid)
+            messages.Account(
+                user=user.id, endpoint=endpoint.id, uuid=user.uuid, terms=user.terms if user.limited else None
+            )
         )
         for endpoint in endpoints
     }

@@ -9,6 +9,9 @@ from shared.messages import Body
 from shared.names import EndpointId, NodeId
 
 PROTOCOLS = ("vless",)
+#: Traffic factor (T2) of an endpoint whose bytes are billed as they are, and the highest that is taken.
+UNIT_PERMILLE = 1_000
+MAX_FACTOR_PERMILLE = 100_000
 _MAX_PORT = 65535
 
 
@@ -22,6 +25,7 @@ class Endpoint:
     protocol: Literal["vless"]
     listen: str
     port: int
+    factor_permille: int = UNIT_PERMILLE
 
 
 class NewEndpoint(Body, frozen=True):
@@ -31,6 +35,7 @@ class NewEndpoint(Body, frozen=True):
     protocol: str
     port: int
     listen: str = "0.0.0.0"  # noqa: S104 - an endpoint is there to be reached
+    factor_permille: int = UNIT_PERMILLE
 
 
 def wrong(new: NewEndpoint) -> dict[str, str]:
@@ -40,6 +45,7 @@ def wrong(new: NewEndpoint) -> dict[str, str]:
         protocol=_wrong_protocol(new.protocol),
         port=_wrong_port(new.port),
         listen=_wrong_address(new.listen),
+        factor_permille=_wrong_factor(new.factor_permille),
     )
 
 
@@ -57,6 +63,12 @@ def _wrong_protocol(protocol: str) -> str | None:
 
 def _wrong_port(port: int) -> str | None:
     return None if 1 <= port <= _MAX_PORT else f"use a port from 1 to {_MAX_PORT}"
+
+
+def _wrong_factor(factor_permille: int) -> str | None:
+    if 0 <= factor_permille <= MAX_FACTOR_PERMILLE:
+        return None
+    return f"use 0 (free) to {MAX_FACTOR_PERMILLE}; 1000 bills bytes as they are"
 
 
 def _wrong_address(listen: str) -> str | None:

@@ -15,6 +15,7 @@ from shared.names import MAX_BYTES, EndpointId, UserId
 #: Kernel buffers and clock granularity: what a link may seem to carry beyond its rate.
 _SLACK_MS = 2_000
 _HEADROOM_PERCENT = 110
+_UNIT_PERMILLE = 1_000
 
 
 class Key(NamedTuple):
@@ -33,7 +34,7 @@ class Seen(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """Bytes to add to a user's counters, and the meter's new totals."""
+    """Bytes to bill, after the endpoint's traffic factor, and the meter's new totals, which are raw."""
 
     key: Key
     up: int
@@ -57,7 +58,7 @@ class Known:
 
     seen: Mapping[Key, Seen]
     users: Collection[UserId]
-    endpoints: Collection[EndpointId]
+    factors: Mapping[EndpointId, int]
     quarantined: Collection[Key]
     since_ms: int
     link_mbps: int
@@ -72,16 +73,33 @@ def charge(rows: Sequence[tuple[int, Usage]], known: Known, now_ms: int) -> tupl
         if wrong := _wrong(row, key, known, now_ms):
             held.append(Held(place, row, *wrong))
         else:
-            _merge(charges, key, row, known.seen.get(key))
-    return [one for one in charges.values() if one.up or one.down], held
+            _merge(charges, row, known.seen.get(key), known.factors[row.endpoint])
+    return list(charges.values()), held
 
 
-def _merge(charges: dict[Key, Charge], key: Key, row: Usage, seen: Seen | None) -> None:
+def billed(old: int, new: int, factor_permille: int) -> int:
+    """What a total that grew from `old` to `new` raw bytes adds to the bill.
+
+    The bill of a meter is its total times the factor, rounded down once: no fraction is lost at a report.
+    """
+    return new * factor_permille // _UNIT_PERMILLE - old * factor_permille // _UNIT_PERMILLE
+
+
+def raised(row: Usage, seen: Seen | None, factor_permille: int) -> Charge:
+    """The charge that takes a meter from what was seen to this row, or no further than it is."""
     base_up, base_down = (seen.up, seen.down) if seen else (0, 0)
-    earlier = charges.get(key)
-    up = max(row.up, earlier.new_up if earlier else base_up)
-    down = max(row.down, earlier.new_down if earlier else base_down)
-    charges[key] = Charge(key, up - base_up, down - base_down, up, down)
+    up, down = max(row.up, base_up), max(row.down, base_down)
+    more = billed(base_up, up, factor_permille), billed(base_down, down, factor_permille)
+    return Charge(Key(row.user, row.endpoint), *more, up, down)
+
+
+def _merge(charges: dict[Key, Charge], row: Usage, seen: Seen | None, factor_permille: int) -> None:
+    earlier = charges.get(Key(row.user, row.endpoint))
+    if earlier is not None:
+        row = Usage(row.user, row.endpoint, max(row.up, earlier.new_up), max(row.down, earlier.new_down))
+    charge = raised(row, seen, factor_permille)
+    if seen is None or (charge.new_up, charge.new_down) != (seen.up, seen.down):
+        charges[charge.key] = charge
 
 
 def _wrong(row: Usage, key: Key, known: Known, now_ms: int) -> tuple[Cause, str] | None:
@@ -91,7 +109,7 @@ def _wrong(row: Usage, key: Key, known: Known, now_ms: int) -> tuple[Cause, str]
         return Cause.ABSURD, f"a total cannot exceed {MAX_BYTES} bytes"
     if row.user not in known.users:
         return Cause.UNKNOWN, "there is no such user"
-    if row.endpoint not in known.endpoints:
+    if row.endpoint not in known.factors:
         return Cause.UNKNOWN, "this node has no such endpoint"
     if key in known.quarantined:
         return Cause.TOO_FAST, "an earlier total of this meter waits for an admin's decision"

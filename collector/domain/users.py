@@ -11,6 +11,7 @@ from enum import Enum
 import msgspec
 
 from collector.domain import names
+from collector.domain.leases import Bytes, Ceilings
 from shared.messages import Body
 from shared.names import EndpointId, UserId
 
@@ -25,6 +26,7 @@ class Status(Enum):
     INACTIVE = "inactive"
 
 
+_LIMITS = ("quota_bytes", "up_limit_bytes", "down_limit_bytes")
 #: Reason of the suspension that a higher quota lifts.
 OVER_QUOTA = "quota"
 
@@ -39,6 +41,9 @@ class User:
     status: Status
     reason: str | None
     quota_bytes: int | None
+    up_limit_bytes: int | None = None
+    down_limit_bytes: int | None = None
+    terms: int = 1
     up_bytes: int
     down_bytes: int
     created_ms: int
@@ -51,6 +56,21 @@ class User:
         return self.up_bytes + self.down_bytes
 
     @property
+    def limits(self) -> Ceilings:
+        """His limits: of both directions together, of what he sends, of what he receives."""
+        return Ceilings(self.quota_bytes, self.up_limit_bytes, self.down_limit_bytes)
+
+    @property
+    def limited(self) -> bool:
+        """Whether nodes may serve him under a lease only."""
+        return self.limits != Ceilings()
+
+    @property
+    def used(self) -> Bytes:
+        """What counts against them."""
+        return Bytes(self.total_bytes, self.up_bytes, self.down_bytes)
+
+    @property
     def served(self) -> bool:
         """Whether nodes may serve him."""
         return self.status is Status.ACTIVE
@@ -61,6 +81,8 @@ class NewUser(Body, frozen=True):
 
     name: str
     quota_bytes: int | None = None
+    up_limit_bytes: int | None = None
+    down_limit_bytes: int | None = None
     uuid: str | None = None
     endpoints: tuple[EndpointId, ...] = ()
 
@@ -70,6 +92,8 @@ class UserChanges(Body, frozen=True):
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     quota_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+    up_limit_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+    down_limit_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     active: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -100,6 +124,8 @@ def wrong(new: NewUser) -> dict[str, str]:
     return names.collect(
         name=names.wrong_name(new.name),
         quota_bytes=names.wrong_limit(new.quota_bytes),
+        up_limit_bytes=names.wrong_limit(new.up_limit_bytes),
+        down_limit_bytes=names.wrong_limit(new.down_limit_bytes),
         uuid=_wrong_uuid(new.uuid),
     )
 
@@ -107,16 +133,15 @@ def wrong(new: NewUser) -> dict[str, str]:
 def wrong_changes(changes: UserChanges) -> dict[str, str]:
     """What is wrong with changes to a user, by field."""
     name = None if changes.name is msgspec.UNSET else names.wrong_name(changes.name)
-    limit = None if changes.quota_bytes is msgspec.UNSET else names.wrong_limit(changes.quota_bytes)
-    return names.collect(name=name, quota_bytes=limit)
+    limits = {field: names.wrong_limit(limit) for field, limit in _changed_limits(changes).items()}
+    return names.collect(name=name, **limits)
 
 
 def changed(user: User, changes: UserChanges) -> User:
     """The user after an admin's changes, judged again."""
     if changes.name is not msgspec.UNSET:
         user = dataclasses.replace(user, name=changes.name)
-    if changes.quota_bytes is not msgspec.UNSET:
-        user = dataclasses.replace(user, quota_bytes=changes.quota_bytes)
+    user = _limited(user, _changed_limits(changes))
     if changes.active is not msgspec.UNSET:
         user = _switched(user, on=changes.active)
     return judged(user)
@@ -144,8 +169,30 @@ def charged(user: User, up_bytes: int, down_bytes: int, now_ms: int) -> User:
 
 
 def over_quota(user: User) -> bool:
-    """A quota is reached when nothing of it is left."""
-    return user.quota_bytes is not None and user.total_bytes >= user.quota_bytes
+    """A limit is reached when nothing of it is left."""
+    return any(
+        limit is not None and used >= limit for limit, used in zip(user.limits, user.used, strict=True)
+    )
+
+
+def _changed_limits(changes: UserChanges) -> dict[str, int | None]:
+    asked = {field: getattr(changes, field) for field in _LIMITS}
+    return {field: limit for field, limit in asked.items() if limit is not msgspec.UNSET}
+
+
+def _limited(user: User, limits: dict[str, int | None]) -> User:
+    """New limits. Leases given under a higher limit must not outlive it, so a lower one makes new terms."""
+    after = dataclasses.replace(
+        user,
+        quota_bytes=limits.get("quota_bytes", user.quota_bytes),
+        up_limit_bytes=limits.get("up_limit_bytes", user.up_limit_bytes),
+        down_limit_bytes=limits.get("down_limit_bytes", user.down_limit_bytes),
+    )
+    tighter = any(
+        now is not None and (before is None or now < before)
+        for before, now in zip(user.limits, after.limits, strict=True)
+    )
+    return dataclasses.replace(after, terms=user.terms + 1) if tighter else after
 
 
 def _switched(user: User, *, on: bool) -> User:

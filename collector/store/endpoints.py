@@ -7,15 +7,19 @@ from collector.domain.endpoints import Endpoint
 from collector.store.session import Session
 from shared.names import EndpointId, NodeId, UserId
 
-_SELECT = "SELECT id, node_id, name, protocol, listen, port FROM endpoint"
+_SELECT = "SELECT id, node_id, name, protocol, listen, port, factor_permille FROM endpoint"
 
 
 def insert(session: Session, endpoint: Endpoint) -> Endpoint:
     """Store a new endpoint; returns it with its id."""
     rows = session.rows(
-        "INSERT INTO endpoint (node_id, name, protocol, listen, port) VALUES (?, ?, ?, ?, ?)"
-        " RETURNING id, node_id, name, protocol, listen, port",
-        (endpoint.node, endpoint.name, endpoint.protocol, endpoint.listen, endpoint.port),
+        "INSERT INTO endpoint (node_id, name, protocol, listen, port, factor_permille)"
+        " VALUES (?, ?, ?, ?, ?, ?)"
+        " RETURNING id, node_id, name, protocol, listen, port, factor_permille",
+        (
+            *(endpoint.node, endpoint.name, endpoint.protocol),
+            *(endpoint.listen, endpoint.port, endpoint.factor_permille),
+        ),
     )
     return _endpoint(rows[0])
 
@@ -31,9 +35,10 @@ def of_node(session: Session, node: NodeId) -> list[Endpoint]:
     return _all(session, " WHERE node_id = ? AND removed_ms IS NULL ORDER BY id", (node,))
 
 
-def ever_of_node(session: Session, node: NodeId) -> set[EndpointId]:
-    """Every endpoint the node has ever had: late reports may still name one that is gone."""
-    return {row[0] for row in session.rows("SELECT id FROM endpoint WHERE node_id = ?", (node,))}
+def factors(session: Session, node: NodeId) -> dict[EndpointId, int]:
+    """Traffic factors of every endpoint the node has ever had: late reports may name one that is gone."""
+    rows = session.rows("SELECT id, factor_permille FROM endpoint WHERE node_id = ?", (node,))
+    return {EndpointId(endpoint): factor for endpoint, factor in rows}
 
 
 def of_user(session: Session, user: UserId) -> list[Endpoint]:
@@ -67,5 +72,7 @@ def _all(session: Session, where: str, parameters: tuple[int, ...]) -> list[Endp
 
 
 def _endpoint(row: tuple[Any, ...]) -> Endpoint:
-    number, node, name, protocol, listen, port = row
-    return Endpoint(id=number, node=node, name=name, protocol=protocol, listen=listen, port=port)
+    number, node, name, protocol, listen, port, factor = row
+    return Endpoint(
+        id=number, node=node, name=name, protocol=protocol, listen=listen, port=port, factor_permille=factor
+    )

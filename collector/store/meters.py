@@ -20,7 +20,8 @@ class Ledger:
 def ledger(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> Ledger:
     """The ledger of this name, made for this node when it is new."""
     session.run(
-        "INSERT INTO ledger (name, node_id, created_ms) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO ledger (name, node_id, created_ms, epoch, sequence) VALUES (?, ?, ?, 0, 0)"
+        " ON CONFLICT (name) DO NOTHING",
         (name, node, now_ms),
     )
     return Ledger(*session.rows("SELECT id, node_id FROM ledger WHERE name = ?", (name,))[0])

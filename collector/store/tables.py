@@ -67,6 +67,7 @@ class Endpoint(Table):
     protocol = peewee.TextField()
     listen = peewee.TextField()
     port = peewee.IntegerField()
+    factor_permille = peewee.IntegerField(default=1000)
     removed_ms = peewee.BigIntegerField(null=True)
 
 
@@ -83,6 +84,9 @@ class User(Table):
     status = peewee.TextField()
     reason = peewee.TextField(null=True)
     quota_bytes = peewee.BigIntegerField(null=True)
+    up_limit_bytes = peewee.BigIntegerField(null=True)
+    down_limit_bytes = peewee.BigIntegerField(null=True)
+    terms = peewee.IntegerField(default=1)
     created_ms = peewee.BigIntegerField()
     removed_ms = peewee.BigIntegerField(null=True)
 
@@ -111,11 +115,42 @@ class Assignment(Table):
 
 
 class Ledger(Table):
-    """A node's ledger: the source of absolute totals."""
+    """A node's ledger: the source of absolute totals, and the order of its latest report."""
 
     name = peewee.TextField(unique=True)
     node_id = peewee.IntegerField(index=True)
     created_ms = peewee.BigIntegerField()
+    epoch = peewee.BigIntegerField(default=0)
+    sequence = peewee.BigIntegerField(default=0)
+
+
+class Lease(Table):
+    """Up to where a ledger's node may serve a user: absolute raw totals of that ledger."""
+
+    user_id = peewee.IntegerField()
+    ledger_id = peewee.IntegerField()
+    total_bytes = peewee.BigIntegerField(null=True)
+    up_bytes = peewee.BigIntegerField(null=True)
+    down_bytes = peewee.BigIntegerField(null=True)
+
+    class Meta:
+        """One row a user and ledger."""
+
+        primary_key = peewee.CompositeKey("user_id", "ledger_id")
+        without_rowid = True
+
+
+class Recall(Table):
+    """An idle node is asked to give a user's lease back, until it has."""
+
+    node_id = peewee.IntegerField()
+    user_id = peewee.IntegerField()
+
+    class Meta:
+        """One row a pair."""
+
+        primary_key = peewee.CompositeKey("node_id", "user_id")
+        without_rowid = True
 
 
 class Meter(Table):
@@ -223,6 +258,8 @@ ALL: tuple[type[Table], ...] = (
     Counter,
     Assignment,
     Ledger,
+    Lease,
+    Recall,
     Meter,
     Desired,
     Failure,

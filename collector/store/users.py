@@ -9,8 +9,8 @@ from collector.store.session import Session
 from shared.names import EndpointId, UserId
 
 _SELECT = """
-    SELECT u.id, u.uuid, u.name, u.status, u.reason, u.quota_bytes, u.created_ms,
-           COALESCE(c.up_bytes, 0), COALESCE(c.down_bytes, 0), c.first_ms, c.last_ms
+    SELECT u.id, u.uuid, u.name, u.status, u.reason, u.quota_bytes, u.up_limit_bytes, u.down_limit_bytes,
+           u.terms, u.created_ms, COALESCE(c.up_bytes, 0), COALESCE(c.down_bytes, 0), c.first_ms, c.last_ms
     FROM "user" u LEFT JOIN counter c ON c.user_id = u.id
 """
 
@@ -18,17 +18,11 @@ _SELECT = """
 def insert(session: Session, user: User, uuid_key: str) -> User:
     """Store a new user; returns him with his id."""
     rows = session.rows(
-        'INSERT INTO "user" (uuid, uuid_key, name, name_key, status, reason, quota_bytes, created_ms)'
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        'INSERT INTO "user" (uuid, uuid_key, name, name_key, status, reason, quota_bytes, up_limit_bytes,'
+        " down_limit_bytes, terms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
-            user.uuid,
-            uuid_key,
-            user.name,
-            user.name,
-            user.status.value,
-            user.reason,
-            user.quota_bytes,
-            user.created_ms,
+            *(user.uuid, uuid_key, user.name, user.name, user.status.value, user.reason),
+            *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.created_ms),
         ),
     )
     session.run("INSERT INTO counter (user_id, up_bytes, down_bytes) VALUES (?, 0, 0)", (rows[0][0],))
@@ -77,8 +71,12 @@ def holder(session: Session, *, name: str, uuid_key: str, but: UserId | None = N
 def save(session: Session, user: User) -> None:
     """Store what may change of a user besides his counters."""
     session.run(
-        'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ? WHERE id = ?',
-        (user.name, user.name, user.status.value, user.reason, user.quota_bytes, user.id),
+        'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ?,'
+        " up_limit_bytes = ?, down_limit_bytes = ?, terms = ? WHERE id = ?",
+        (
+            *(user.name, user.name, user.status.value, user.reason),
+            *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.id),
+        ),
     )
 
 
@@ -124,7 +122,8 @@ def _in(numbers: Iterable[int]) -> tuple[str, list[int]]:
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    number, uuid, name, status, reason, quota, created, up, down, first, last = row
+    number, uuid, name, status, reason, quota, up_limit, down_limit, terms, created, *counters = row
+    up, down, first, last = counters
     return User(
         id=number,
         uuid=uuid,
@@ -132,6 +131,9 @@ def _user(row: tuple[Any, ...]) -> User:
         status=Status(status),
         reason=reason,
         quota_bytes=quota,
+        up_limit_bytes=up_limit,
+        down_limit_bytes=down_limit,
+        terms=terms,
         created_ms=created,
         up_bytes=up,
         down_bytes=down,

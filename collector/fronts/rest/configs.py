@@ -31,10 +31,14 @@ async def poll(parts: Parts, call: Call[None]) -> DesiredState:
     access.require_own_node(call.actor, node)
     ends_s = time.monotonic() + call.query["wait"]
     with parts.hub.listening(node) as ear:
+        woken = False
         while True:
             state = await parts.data.read(configs.difference, node, call.query["since"])
-            if state.generation != call.query["since"] or not await _woken(ear, call, ends_s):
+            # A recall is news once: a node that has nothing to give must not be answered in a circle.
+            news = state.generation != call.query["since"] or (woken and state.recalled)
+            if news or not await _woken(ear, call, ends_s):
                 return state
+            woken = True
             await parts.callers.confirm(call.caller)
 
 

@@ -4,16 +4,15 @@ What always holds: a row that cannot be decoded spoils no other row; a body that
 whole and nothing of it is booked.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 from collector.app import usage
+from collector.domain.reports import Received
 from collector.fronts.rest import bodies, problems, routes
 from collector.fronts.rest.parts import Parts
 from collector.fronts.rest.routes import Call, Route
-from shared.messages import Report, ReportAnswer, Usage
-from shared.names import MAX_REPORT_ROWS, LedgerId
+from shared.messages import Lease, Report, ReportAnswer, Usage
+from shared.names import MAX_REPORT_ROWS, LedgerId, UserId
 
 _MAX_BYTES = 2 * 1024 * 1024
 _MAX_LEDGER = 128
@@ -24,64 +23,70 @@ _REPORTS = msgspec.json.Decoder(Report)
 _ROWS = msgspec.json.Decoder(Usage)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """A report by its rows: decoded ones, and the text of the others, each with its place."""
-
-    ledger: LedgerId
-    good: list[tuple[int, Usage]]
-    undecodable: list[tuple[int, str]]
-
-
 class _Loose(msgspec.Struct, frozen=True):
     """A report as far as it must be right for any of its rows to count."""
 
     ledger: LedgerId
     rows: list[msgspec.Raw]
+    epoch: int = 0
+    sequence: int = 0
+    returned: tuple[Lease, ...] = ()
+    unleased: tuple[UserId, ...] = ()
 
 
 _LOOSE = msgspec.json.Decoder(_Loose)
 
 
-async def ingest(parts: Parts, call: Call[Rows]) -> ReportAnswer:
+async def ingest(parts: Parts, call: Call[Received]) -> ReportAnswer:
     """Book a report; the answer goes out after the commit."""
-    rows = call.body
-    return await parts.change(
-        usage.ingest, call.node, rows.ledger, rows.good, rows.undecodable, parts.now_ms()
-    )
+    return await parts.change(usage.ingest, call.node, call.body, parts.now_ms())
 
 
-def decode(content: bytes) -> Rows:
+def decode(content: bytes) -> Received:
     """The rows of a report. Raises Rejected when it is none."""
     try:
-        rows = _decoded(content)
+        report = _decoded(content)
     except msgspec.ValidationError as wrong:
         raise problems.malformed(f"this is not a report of usage: {wrong}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise bodies.not_json() from None
-    if not 1 <= len(rows.ledger) <= _MAX_LEDGER:
+    if not 1 <= len(report.ledger) <= _MAX_LEDGER:
         raise problems.malformed(f"use 1 to {_MAX_LEDGER} characters", {"ledger": "wrong length"})
-    if len(rows.good) + len(rows.undecodable) > MAX_REPORT_ROWS:
+    if len(report.rows) + len(report.undecodable) > MAX_REPORT_ROWS:
         raise problems.malformed(f"send at most {MAX_REPORT_ROWS} rows in one report")
-    return rows
+    return report
 
 
-def _decoded(content: bytes) -> Rows:
+def _decoded(content: bytes) -> Received:
     try:
         report = _REPORTS.decode(content)
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _row_by_row(_LOOSE.decode(content))
-    return Rows(ledger=report.ledger, good=list(enumerate(report.rows)), undecodable=[])
+    return _received(report, list(enumerate(report.rows)), [])
 
 
-def _row_by_row(report: _Loose) -> Rows:
-    rows = Rows(ledger=report.ledger, good=[], undecodable=[])
+def _row_by_row(report: _Loose) -> Received:
+    rows: list[tuple[int, Usage]] = []
+    undecodable: list[tuple[int, str]] = []
     for place, raw in enumerate(report.rows):
         try:
-            rows.good.append((place, _ROWS.decode(raw)))
+            rows.append((place, _ROWS.decode(raw)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            rows.undecodable.append((place, bytes(raw)[:_SHOWN_CHARACTERS].decode("utf-8", "replace")))
-    return rows
+            undecodable.append((place, bytes(raw)[:_SHOWN_CHARACTERS].decode("utf-8", "replace")))
+    return _received(report, rows, undecodable)
+
+
+def _received(
+    report: Report | _Loose, rows: list[tuple[int, Usage]], undecodable: list[tuple[int, str]]
+) -> Received:
+    return Received(
+        ledger=report.ledger,
+        rows=rows,
+        undecodable=undecodable,
+        order=(report.epoch, report.sequence),
+        returned=tuple(report.returned),
+        unleased=tuple(report.unleased),
+    )
 
 
 ROUTES = (

@@ -10,6 +10,7 @@ from collector.domain import access
 from collector.domain.changes import Change
 from collector.domain.endpoints import Endpoint, NewEndpoint
 from collector.domain.nodes import NewNode, Node
+from collector.domain.reports import Received
 from collector.domain.users import NewUser, User
 from collector.store.database import Database
 from shared.messages import ReportAnswer, Usage
@@ -43,7 +44,8 @@ class Fleet:
     ) -> Change[ReportAnswer]:
         """Report totals, each row as user, endpoint, up, down."""
         placed = [(place, _usage(*row)) for place, row in enumerate(rows)]
-        return self.db.write_now(usage.ingest, self.node.id, ledger, placed, [], now_ms)
+        report = Received(ledger=ledger, rows=placed, undecodable=[])
+        return self.db.write_now(usage.ingest, self.node.id, report, now_ms)
 
     def used(self, user: User) -> tuple[int, int]:
         """Billed bytes of a user, up and down."""

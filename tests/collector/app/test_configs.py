@@ -63,7 +63,7 @@ def test_a_generation_never_given_out_cannot_be_acknowledged(fleet: Fleet) -> No
 
 
 def test_the_same_decision_makes_no_new_generation(fleet: Fleet) -> None:
-    user = fleet.user()
+    user = fleet.user(quota_bytes=10**9)
     change = fleet.db.write_now(users.change, user.id, UserChanges(quota_bytes=10**12), ADMIN, NOW_MS)
     assert not change.nodes
 

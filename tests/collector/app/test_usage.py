@@ -6,6 +6,7 @@ from collector.app import configs, events, nodes, quarantine, usage, users
 from collector.domain import refusals
 from collector.domain.nodes import NewNode
 from collector.domain.quarantine import Cause
+from collector.domain.reports import Received
 from collector.domain.users import Status, UserChanges
 from shared.names import LedgerId
 from tests.collector.app.fleet import ADMIN, LEDGER, NOW_MS, Fleet
@@ -39,7 +40,7 @@ def test_a_ledger_of_another_node_is_refused(fleet: Fleet) -> None:
     fleet.report((user.id, fleet.endpoint.id, 10, 20))
     other = fleet.db.write_now(nodes.create, NewNode(name="node-2"), ADMIN, NOW_MS).value
     with pytest.raises(refusals.Refused, match="another node"):
-        fleet.db.write_now(usage.ingest, other.id, LEDGER, [], [], LATER_MS)
+        fleet.db.write_now(usage.ingest, other.id, Received(ledger=LEDGER, rows=[], undecodable=[]), LATER_MS)
 
 
 def test_reaching_the_quota_suspends_and_takes_the_account_off_the_node(fleet: Fleet) -> None:
@@ -130,7 +131,9 @@ def test_a_dismissed_row_is_the_new_base(fleet: Fleet) -> None:
 
 def test_rubbish_without_end_does_not_fill_the_disk(fleet: Fleet) -> None:
     rubbish = [(place, f"row {place}") for place in range(1_500)]
-    fleet.db.write_now(usage.ingest, fleet.node.id, LEDGER, [], rubbish, LATER_MS)
+    fleet.db.write_now(
+        usage.ingest, fleet.node.id, Received(ledger=LEDGER, rows=[], undecodable=rubbish), LATER_MS
+    )
     assert len(fleet.db.read_now(quarantine.every)) == 1_000
 
 

@@ -19,7 +19,7 @@ def known(seen: dict[Key, Seen], **changes: int) -> Known:
     return Known(
         seen=seen,
         users={USER},
-        endpoints={END},
+        factors={END: 1_000},
         quarantined=(),
         since_ms=0,
         link_mbps=changes.get("link_mbps", 100_000),

@@ -112,7 +112,7 @@ def test_the_largest_report_fits(rig: Rig) -> None:
 
 def test_unknown_fields_of_a_newer_agent_are_ignored() -> None:
     rows = usage.decode(b'{"ledger": "l", "rows": [[1, 2, 3, 4, 5]], "news": {"a": [1]}}')
-    assert [(place, row.user, row.down) for place, row in rows.good] == [(0, 1, 4)]
+    assert [(place, row.user, row.down) for place, row in rows.rows] == [(0, 1, 4)]
 
 
 def test_a_user_over_quota_is_named_in_the_answer(rig: Rig) -> None:

@@ -93,9 +93,18 @@ def test_migrations_build_exactly_the_tables_of_the_models(tmp_path: Path) -> No
     migrated.close()
 
 
-def _schema(connection: sqlite3.Connection) -> set[str]:
-    rows = connection.execute(
-        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
+def _schema(connection: sqlite3.Connection) -> set[tuple[object, ...]]:
+    """Tables by their columns in any order, since a migration adds at the end; indexes as they are."""
+    named = connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
         " AND tbl_name NOT IN ('schema_migration', 'sqlite_sequence')"
-    )
-    return {sql.replace("IF NOT EXISTS ", "") for (sql,) in rows}
+    ).fetchall()
+    found: set[tuple[object, ...]] = set()
+    for kind, name, sql in named:
+        if kind == "index":
+            found.add((kind, name, sql.replace("IF NOT EXISTS ", "")))
+            continue
+        found.add((kind, name, "WITHOUT ROWID" in sql))
+        columns = connection.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (name,))
+        found |= {("column", name, *column) for column in columns}
+    return found

@@ -1,0 +1,167 @@
+"""Leases: what each node may still serve of a user's limits without asking (rows H7, H12; design: Quota).
+
+What always holds, for every limit: used + outstanding <= limit, where outstanding is what nodes may serve up
+to their ceilings beyond the totals they have reported. A ceiling is an absolute total of the node's ledger,
+so a lease can be lost, repeated or late without being spent twice. What a silent node holds stays held until
+it reports, since it may have served all of it; only an operator who declares the node lost by revoking it
+frees what it held.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+#: A new lease is this share of what is free, divided by the nodes that are active.
+_SHARE_PERCENT = 60
+#: It is renewed once less than this share of a new one is left. Together: 11 renewals for 10 GB.
+_RENEW_PERCENT = 30
+#: No lease is larger: it is stranded while its node is away.
+MAX_LEASE_BYTES = 4 * 2**30
+#: None is smaller while more is free: at 1 Gbit/s it lasts a quarter of a second.
+MIN_LEASE_BYTES = 32 * 2**20
+#: What a node may hold of an idle user, so that his first bytes need no question: all his nodes together at
+#: most a fifth of the limit. A user of one node only has nobody to leave anything for.
+MAX_STARTER_BYTES = 8 * 2**20
+_STARTER_SHARE = 5
+_UNIT_PERMILLE = 1_000
+
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+class Bytes(NamedTuple):
+    """Figures by limit: both directions together, what the user sent, what he received."""
+
+    total: int = 0
+    up: int = 0
+    down: int = 0
+
+
+class Ceilings(NamedTuple):
+    """Limits in the same order; None is no limit."""
+
+    total: int | None = None
+    up: int | None = None
+    down: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """What one ledger holds of a user, in raw bytes: totals reported and ceilings given.
+
+    `factor_permille` is the highest traffic factor with which a byte of that node may be billed.
+    """
+
+    seen: Bytes
+    ceilings: Ceilings
+    factor_permille: int = _UNIT_PERMILLE
+    active: bool = False
+
+
+def lowered(ceilings: Ceilings, returned: Ceilings) -> Ceilings:
+    """Ceilings after a node has cut down its own; nothing is raised by a return."""
+    return Ceilings(*(_lower(*pair) for pair in zip(ceilings, returned, strict=True)))
+
+
+def kept(limits: Ceilings, used: Bytes, holdings: Mapping[Name, Holding]) -> bool:
+    """Whether used + outstanding <= limit holds, for every limit."""
+    taken = outstanding(holdings)
+    return all(
+        limit is None or spent + gone <= limit for limit, spent, gone in zip(limits, used, taken, strict=True)
+    )
+
+
+def outstanding(holdings: Mapping[Name, Holding]) -> Bytes:
+    """What the nodes may still serve, in billed bytes, rounded up."""
+    rests = [_rests(one) for one in holdings.values()]
+    return Bytes(*(sum(column) for column in zip(*rests, strict=True))) if rests else Bytes()
+
+
+def granted(
+    limits: Ceilings, used: Bytes, holdings: Mapping[Name, Holding], ledger: Name, nodes: int
+) -> Ceilings:
+    """The ceilings of one ledger after a renewal where one is due; those it has where none is.
+
+    `limits` and `used` are billed bytes, `nodes` is on how many nodes the user may be served. Ceilings never
+    fall here: only a node itself gives back.
+    """
+    mine = holdings[ledger]
+    taken = outstanding(holdings)
+    terms = _Terms(mine, sum(one.active for one in holdings.values()), nodes)
+    news = [
+        _granted(limit, spent, gone, seen, ceiling, terms)
+        for limit, spent, gone, seen, ceiling in zip(
+            limits, used, taken, mine.seen, mine.ceilings, strict=True
+        )
+    ]
+    return Ceilings(*news)
+
+
+def spare(limits: Ceilings, nodes: int) -> int:
+    """What a node may keep of an idle user's lease, in billed bytes; 0 where nothing is limited."""
+    return min((_starter(limit, nodes) for limit in limits if limit is not None), default=0)
+
+
+def to_recall(
+    limits: Ceilings, used: Bytes, holdings: Mapping[Name, Holding], ledger: Name
+) -> frozenset[Name]:
+    """Whose idle leases are needed by an active ledger, since hardly anything is free."""
+    if not holdings[ledger].active:
+        return frozenset()
+    free = [
+        limit - spent - gone
+        for limit, spent, gone in zip(limits, used, outstanding(holdings), strict=True)
+        if limit is not None
+    ]
+    if min(free, default=MIN_LEASE_BYTES) >= MIN_LEASE_BYTES:
+        return frozenset()
+    return frozenset(name for name, one in holdings.items() if not one.active and any(_rests(one)))
+
+
+class _Terms(NamedTuple):
+    holding: Holding
+    active: int
+    nodes: int
+
+
+def _granted(
+    limit: int | None, used: int, taken: int, seen: int, ceiling: int | None, terms: _Terms
+) -> int | None:
+    if limit is None:
+        return None
+    factor = max(1, terms.holding.factor_permille)
+    rest = _billed(max(0, (ceiling or 0) - seen), factor)
+    wanted = _wanted(limit, max(0, limit - used - taken) + rest, terms)
+    if rest * 100 >= wanted * _RENEW_PERCENT:
+        return ceiling or 0
+    return max(ceiling or 0, seen + wanted * _UNIT_PERMILLE // factor)
+
+
+def _wanted(limit: int, free: int, terms: _Terms) -> int:
+    share = free * _SHARE_PERCENT // 100 // max(1, terms.active)
+    usual = min(free, max(MIN_LEASE_BYTES, min(MAX_LEASE_BYTES, share)))
+    if terms.holding.active or terms.nodes <= 1:
+        return usual
+    # The end of a limit belongs to the nodes where it is being used.
+    return 0 if terms.active and free < MIN_LEASE_BYTES else min(usual, _starter(limit, terms.nodes))
+
+
+def _starter(limit: int, nodes: int) -> int:
+    return limit if nodes <= 1 else min(MAX_STARTER_BYTES, limit // _STARTER_SHARE // nodes)
+
+
+def _lower(ceiling: int | None, returned: int | None) -> int | None:
+    if ceiling is None or returned is None:
+        return ceiling
+    return min(ceiling, returned)
+
+
+def _rests(holding: Holding) -> Bytes:
+    pairs = zip(holding.seen, holding.ceilings, strict=True)
+    return Bytes(
+        *(_billed(max(0, (ceiling or 0) - seen), holding.factor_permille) for seen, ceiling in pairs)
+    )
+
+
+def _billed(raw: int, factor_permille: int) -> int:
+    return -(-raw * factor_permille // _UNIT_PERMILLE)

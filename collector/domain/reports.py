@@ -1,0 +1,21 @@
+"""A report of usage as it arrived: what could be read of it, with the places of its rows (row H5)."""
+
+from dataclasses import dataclass
+
+from shared.messages import Lease, Usage
+from shared.names import LedgerId, UserId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """Rows with their places; the text of rows that could not be read with theirs; what is said of leases.
+
+    `order` is the epoch and sequence of the report: words about leases count only when it is the newest.
+    """
+
+    ledger: LedgerId
+    rows: list[tuple[int, Usage]]
+    undecodable: list[tuple[int, str]]
+    order: tuple[int, int] = (0, 0)
+    returned: tuple[Lease, ...] = ()
+    unleased: tuple[UserId, ...] = ()
