@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent import identity, lean, ledger, lock, release
+from agent import identity, inspection, lean, ledger, lock, release
 from agent import settings as configuration
 from agent.settings import Settings
 from shared import environment, logs
@@ -76,7 +76,7 @@ def _status(chosen: argparse.Namespace, settings: Settings) -> int:
         known["ledger"] = None
     else:
         try:
-            known |= ledger.peek(path)
+            known |= inspection.peek(path)
         except ledger.LedgerError as error:
             return _fail(str(error))
     known["running"] = _is_held(settings.lock_file)

@@ -10,10 +10,11 @@ What always holds:
 """
 
 import contextlib
+import math
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,14 +23,16 @@ import msgspec
 
 from agent.core import meter, plan
 from agent.core.counting import Count, Meter, Reading
-from shared.messages import Incident, Item
+from shared.messages import Incident, Item, Lease
 from shared.names import EndpointId, LedgerId, UserId
 
 FILE_NAME = "ledger.db"
 #: Incidents the collector has not seen; older ones give way, so a year offline does not fill a disk.
 MAX_INCIDENTS = 1000
 
-_VERSION = 1
+_VERSION = 2
+#: Seconds between notes of the last answer: a note is a commit.
+_NOTE_ANSWER_S = 60.0
 _SCHEMA = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     (
@@ -44,6 +47,11 @@ _SCHEMA = (
         " kind TEXT NOT NULL, detail TEXT NOT NULL)"
     ),
 )
+#: The statement that brings an older file to each version.
+_STEPS: dict[int, str] = {
+    2: "CREATE TABLE leases (user INTEGER PRIMARY KEY, terms INTEGER NOT NULL, spare INTEGER NOT NULL,"
+    " total INTEGER, up INTEGER, down INTEGER)",
+}
 
 
 class LedgerError(Exception):
@@ -63,12 +71,23 @@ class Ledger:
         self._generation: str | None = facts.get("core_generation")
         self._left: set[str] = set()
         self._standings = _standings(connection)
+        self._leases = _leases(connection)
+        #: How often an agent has begun on this ledger: with a count of its reports it gives them an order.
+        self.epoch = int(facts.get("epoch", 0))
+        #: When a report was last answered, in seconds since boot; long ago where that was another boot.
+        same_boot = facts.get("answered_boot") == boot_id()
+        self.answered_boot_s = float(facts.get("answered_boot_s", 0)) if same_boot else -math.inf
         self._held = _holding(connection, facts)
 
     @property
     def standings(self) -> Mapping[Meter, meter.Standing]:
         """Every meter ever counted."""
         return MappingProxyType(self._standings)
+
+    @property
+    def leases(self) -> Mapping[UserId, Lease]:
+        """Up to where limited users may be served."""
+        return MappingProxyType(self._leases)
 
     @property
     def held(self) -> plan.Holding:
@@ -122,6 +141,33 @@ class Ledger:
             _put(db, "revoked", int(held.revoked))
         self._held = held
 
+    def lend(self, leases: Collection[Lease], gone: Collection[UserId]) -> None:
+        """Keep these leases and drop those of the users who are gone. Raises LedgerError, nothing changed."""
+        if not leases and not gone:
+            return
+        with self._commit() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)",
+                map(msgspec.structs.astuple, leases),
+            )
+            db.executemany("DELETE FROM leases WHERE user = ?", ((user,) for user in gone))
+        self._leases |= {lease.user: lease for lease in leases}
+        for user in gone:
+            self._leases.pop(user, None)
+
+    def begin_epoch(self) -> None:
+        """A new agent begins: its reports are younger than all before."""
+        self.note("epoch", self.epoch + 1)
+        self.epoch += 1
+
+    def answered(self, boot_s: float) -> None:
+        """A report that was sent so many seconds after boot was answered."""
+        if boot_s - self.answered_boot_s >= _NOTE_ANSWER_S:
+            with self._commit() as db:
+                _put(db, "answered_boot", boot_id())
+                _put(db, "answered_boot_s", int(boot_s))
+            self.answered_boot_s = boot_s
+
     def settle(self) -> None:
         """Remember that the running core counts for this ledger."""
         if not self.settled:
@@ -173,7 +219,7 @@ class Ledger:
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise LedgerError(_damaged(self._path, error)) from error
+            raise LedgerError(damaged(self._path, error)) from error
 
     @contextlib.contextmanager
     def _commit(self) -> Iterator[sqlite3.Connection]:
@@ -190,6 +236,11 @@ class Ledger:
             ) from error
 
 
+def boot_id() -> str:
+    """The kernel's name for this boot: times since boot compare within it only."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 def open_ledger(path: Path) -> Ledger:
     """Open the ledger or begin a new one, readable by its owner only."""
     try:
@@ -202,39 +253,10 @@ def open_ledger(path: Path) -> Ledger:
         return Ledger(connection, path)
     except (sqlite3.Error, msgspec.MsgspecError, KeyError) as error:
         connection.close()
-        raise LedgerError(_damaged(path, error)) from error
+        raise LedgerError(damaged(path, error)) from error
     except LedgerError:
         connection.close()
         raise
-
-
-def peek(path: Path) -> dict[str, object]:
-    """What a ledger holds, for an operator, while its agent goes on."""
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
-        with contextlib.closing(connection) as db:
-            facts = dict(db.execute("SELECT name, value FROM facts"))
-            meters, up, down = db.execute(
-                "SELECT count(*), coalesce(sum(up), 0), coalesce(sum(down), 0) FROM meters"
-            ).fetchone()
-            items, stopped, incidents = db.execute(
-                "SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM stopped), "
-                "(SELECT count(*) FROM incidents)"
-            ).fetchone()
-    except sqlite3.Error as error:
-        raise LedgerError(_damaged(path, error)) from error
-    return {
-        "ledger": facts["id"],
-        "generation": facts.get("generation", 0),
-        "revoked": bool(facts.get("revoked", 0)),
-        "items": items,
-        "stopped_users": stopped,
-        "meters": meters,
-        "up_bytes": up,
-        "down_bytes": down,
-        "unseen_incidents": incidents,
-        "last_contact_ms": facts.get("last_contact_ms"),
-    }
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -243,19 +265,23 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > _VERSION:
         raise LedgerError(f"the ledger {path} was written by a newer agent: install that version again")
-    if version == 0:
+    if version < _VERSION:
         db.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
-            db.execute(statement)
-        _put(db, "id", str(uuid.uuid4()))
+        if version == 0:
+            for statement in _SCHEMA:
+                db.execute(statement)
+            _put(db, "id", str(uuid.uuid4()))
+        for step in range(max(version, 1), _VERSION):
+            db.execute(_STEPS[step + 1])
         db.execute(f"PRAGMA user_version = {_VERSION}")
         db.execute("COMMIT")
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise LedgerError(_damaged(path, verdict))
+        raise LedgerError(damaged(path, verdict))
 
 
-def _damaged(path: Path, what: object) -> str:
+def damaged(path: Path, what: object) -> str:
+    """What to tell an operator whose ledger cannot be read."""
     return (
         f"the ledger {path} is damaged ({what}): move it away and start again; "
         "a new ledger begins, what was reported stays billed and nothing is billed twice"
@@ -271,6 +297,11 @@ def _standings(db: sqlite3.Connection) -> dict[Meter, meter.Standing]:
         which = Meter(UserId(user), EndpointId(endpoint))
         standings[which] = meter.Standing(up, down, last_up, last_down, generation)
     return standings
+
+
+def _leases(db: sqlite3.Connection) -> dict[UserId, Lease]:
+    rows = db.execute("SELECT user, terms, spare, total, up, down FROM leases")
+    return {user: Lease(user, *rest) for user, *rest in rows}
 
 
 def _holding(db: sqlite3.Connection, facts: Mapping[str, int]) -> plan.Holding:

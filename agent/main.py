@@ -54,6 +54,7 @@ def run(settings: Settings) -> None:
         me = identity.load(settings.state_dir)
         book = ledger.open_ledger(settings.state_dir / ledger.FILE_NAME)
         try:
+            book.begin_epoch()
             asyncio.run(_connected(settings, me, book))
         finally:
             book.close()

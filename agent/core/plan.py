@@ -9,7 +9,7 @@ What always holds:
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from agent.core.counting import Meter
 from agent.core.served import Served
@@ -88,8 +88,13 @@ def stop(held: Holding, users: Iterable[UserId], generation: int) -> Holding:
     return dataclasses.replace(stopping, stopped=_still_stopped(stopping))
 
 
-def wanted(held: Holding, refused: Mapping[EndpointId, RefusedEndpoint], running: Served) -> Wanted:
-    """What is to be served now.
+def wanted(
+    held: Holding,
+    refused: Mapping[EndpointId, RefusedEndpoint],
+    running: Served,
+    lent: Callable[[Account], bool] = lambda _: True,
+) -> Wanted:
+    """What is to be served now; `lent` says whether an account's lease, where it needs one, allows it.
 
     A refused endpoint goes on as it ran before; where it did not run, it and its accounts are left out.
     """
@@ -99,7 +104,7 @@ def wanted(held: Holding, refused: Mapping[EndpointId, RefusedEndpoint], running
     accounts: dict[Meter, Account] = {}
     for key, item in held.items.items():
         body = item.body
-        if not isinstance(body, Account) or _is_stopped(held, item, body):
+        if not isinstance(body, Account) or _is_stopped(held, item, body) or not lent(body):
             continue
         if body.endpoint in endpoints:
             accounts[Meter(body.user, body.endpoint)] = body

@@ -9,7 +9,7 @@ import logging
 from agent.core.counting import Meter
 from agent.drivers.base import CoreDownError, DriverError
 from agent.ledger import LedgerError
-from agent.loops import pace
+from agent.loops import pace, serving
 from agent.loops.node import Node
 from shared import logs
 
@@ -42,8 +42,20 @@ class MeterLoop:
         node.well("reading")
         if grown:
             node.well("ledger")
-        await self._cut_strays([meter for meter in grown if meter not in node.serving.accounts])
+        strays = [meter for meter in grown if meter not in node.serving.accounts]
+        await self._enforce()
+        await self._cut_strays(strays)
         return node.pace.poll_s
+
+    async def _enforce(self) -> None:
+        node = self._node
+        if spent := tuple(node.spent):
+            await serving.expel(node, spent)
+            for user in spent:
+                node.spent.pop(user, None)
+        if node.loans.fence():
+            logs.event(LOGGER, logging.WARNING, "fence", down=node.loans.fenced)
+            await serving.settle(node)
 
     async def run(self) -> None:
         """Read for ever."""

@@ -20,6 +20,7 @@ from agent.core.served import Served
 from agent.drivers.base import Driver
 from agent.ledger import Ledger, LedgerError
 from agent.link import Link
+from agent.loops.loans import Loans
 from shared import logs
 from shared.messages import Applied
 from shared.names import EndpointId, UserId
@@ -49,21 +50,30 @@ class Node:
     untold: dict[str, Applied] = field(default_factory=dict)
     #: Meters whose total the collector has not confirmed, with the monotonic second of the reading.
     unreported: dict[Meter, float] = field(default_factory=dict)
+    #: Users who have used up their lease and are not cut yet, with the second of the reading.
+    spent: dict[UserId, float] = field(default_factory=dict)
     #: Meters of the report whose answer is awaited or being obeyed, with the second of the reading.
     in_flight: dict[Meter, float] = field(default_factory=dict)
     grew: asyncio.Event = field(default_factory=asyncio.Event)
+    loans: Loans = field(init=False)
     unwell: asyncio.Event = field(default_factory=asyncio.Event)
     #: What an operator must know and nothing else shows, by topic.
     problems: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Take up the leases that the ledger holds."""
+        self.loans = Loans(ledger=self.ledger)
+        self.borrow()
+
     def wanted(self) -> plan.Wanted:
         """What is to be served now."""
-        return plan.wanted(self.holding, self.refused, self.serving)
+        return plan.wanted(self.holding, self.refused, self.serving, self.loans.serves)
 
     def hold(self, held: plan.Holding) -> None:
         """Go by this from now on, and keep it; a disk that refuses is tried again by `keep`."""
         self.holding = held
         self.keep()
+        self.borrow()
 
     def keep(self) -> None:
         """Bring the ledger up to what the node goes by."""
@@ -73,6 +83,23 @@ class Node:
             self.trouble("state", str(error))
         else:
             self.well("state")
+
+    def borrow(self) -> None:
+        """Learn from the desired state who needs a lease; who has none is asked for in the next report."""
+        try:
+            self.loans.expect(self.holding)
+        except LedgerError as error:
+            self.trouble("ledger", str(error))
+        if self.loans.barred:
+            self.grew.set()
+
+    def give_back(self, users: Iterable[UserId]) -> None:
+        """Return the leases of these users, where they are idle here."""
+        try:
+            if self.loans.recalled(users, time.monotonic()):
+                self.grew.set()
+        except LedgerError as error:
+            self.trouble("ledger", str(error))
 
     def stop(self, users: Iterable[UserId], generation: int) -> None:
         """Serve these users no longer, by the collector's word on what was reported under `generation`."""
@@ -104,6 +131,7 @@ class Node:
             read_s = time.monotonic()
             reading = await self.driver.read()
             grown = self.ledger.book(reading)
+        self.spent |= dict.fromkeys(self.loans.grew(grown), read_s)
         for meter in grown:
             self.unreported.setdefault(meter, read_s)
         if grown:

@@ -11,6 +11,7 @@ from itertools import islice
 
 from agent.core.counting import Meter
 from agent.loops import pace, serving
+from agent.loops.loans import ASK_AGAIN_S, Words, boot_s
 from agent.loops.node import Node
 from shared import logs
 from shared.messages import Report, ReportAnswer, Usage
@@ -25,18 +26,22 @@ class ReportLoop:
     def __init__(self, node: Node, *, rows: int = MAX_REPORT_ROWS) -> None:
         self._node = node
         self._rows = rows
+        self._sequence = 0
         node.unreported = dict.fromkeys(node.ledger.standings, time.monotonic()) | node.unreported
 
     async def once(self) -> float:
         """One report, when there is something to tell; returns the seconds before the next may go."""
         node = self._node
-        if not node.unreported:
-            await pace.nudged(node.grew, pace.jittered(node.pace.report_s))
+        words = node.loans.words(time.monotonic())
+        if not node.unreported and not words.any:
+            await pace.nudged(node.grew, pace.jittered(min(node.pace.report_s, ASK_AGAIN_S)))
             return 0.0
         try:
-            told, stopped, generation = await self._send()
+            told, stopped, generation, freed = await self._send(words)
             if stopped:
                 await serving.enforce(node, stopped, generation)
+            if freed:
+                await serving.settle(node)
         finally:
             node.in_flight = {}
         return 0.0 if told == self._rows else node.pace.report_min_s
@@ -44,13 +49,13 @@ class ReportLoop:
     async def flush(self) -> None:
         """Tell everything that is left, when the node stops serving anyway."""
         while self._node.unreported:
-            await self._send()
+            await self._send(self._node.loans.words(time.monotonic()))
 
     async def run(self) -> None:
         """Report for ever."""
         await pace.forever(self._node, "report", self.once)
 
-    async def _send(self) -> tuple[int, frozenset[UserId], int]:
+    async def _send(self, words: Words) -> tuple[int, frozenset[UserId], int, bool]:
         node = self._node
         told = dict(islice(node.unreported.items(), self._rows))
         # Keys stay out of `unreported` only while the answer is awaited; new growth enters anew.
@@ -58,14 +63,25 @@ class ReportLoop:
             del node.unreported[meter]
         node.in_flight = told
         generation = node.holding.generation
-        report = Report(ledger=node.ledger.id, rows=[self._row(meter) for meter in told])
+        self._sequence += 1
+        report = Report(
+            ledger=node.ledger.id,
+            rows=[self._row(meter) for meter in told],
+            epoch=node.ledger.epoch,
+            sequence=self._sequence,
+            returned=list(words.returned),
+            unleased=list(words.unleased),
+        )
+        sent_boot_s = boot_s()
         try:
             answer = await node.link.report(report)
         except BaseException:
             node.unreported = told | {m: s for m, s in node.unreported.items() if m not in told}
             raise
         _log_quarantined(report, answer)
-        return len(told), frozenset(answer.stopped), generation
+        node.ledger.answered(sent_boot_s)
+        freed = node.loans.answered(words, answer.leases, time.monotonic())
+        return len(told), frozenset(answer.stopped), generation, freed
 
     def _row(self, meter: Meter) -> Usage:
         total = self._node.ledger.total(meter)

@@ -66,6 +66,11 @@ async def settle(node: Node) -> None:
 async def enforce(node: Node, users: Collection[UserId], generation: int) -> None:
     """Cut users whom the collector stopped; `generation` is the state held when their bytes were reported."""
     node.stop(users, generation)
+    await expel(node, users)
+
+
+async def expel(node: Node, users: Collection[UserId]) -> None:
+    """Cut those of these users who are served and may not be."""
     async with node.changing:
         await _ascertain(node)
         wanted = node.wanted().served.accounts
@@ -208,8 +213,7 @@ async def _restart(node: Node) -> None:
 
 
 async def _leave(node: Node, meters: Sequence[Meter]) -> None:
-    # The desired state may overtake the answer to the report that moved it; the reading is the same.
-    shown_s = min((node.in_flight[meter] for meter in meters if meter in node.in_flight), default=None)
+    shown_s = _shown_s(node, meters)
     unblocked = await node.driver.block(meters)
     for meter, reason in unblocked.items():
         logs.event(
@@ -232,6 +236,14 @@ async def _leave(node: Node, meters: Sequence[Meter]) -> None:
         ended=cut.ended,
         left=cut.left,
     )
+
+
+def _shown_s(node: Node, meters: Sequence[Meter]) -> float | None:
+    """When the reading was taken that showed why these must go, where it was a reading that did."""
+    # The desired state may overtake the answer to the report that moved it; the reading is the same.
+    reported = [node.in_flight[meter] for meter in meters if meter in node.in_flight]
+    spent = [node.spent.pop(meter.user) for meter in meters if meter.user in node.spent]
+    return min(spent or reported, default=None)
 
 
 async def _join(node: Node, accounts: Sequence[Account]) -> None:

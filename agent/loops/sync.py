@@ -66,6 +66,7 @@ class SyncLoop:
     async def take(self, state: DesiredState) -> bool:
         """Keep a state and apply it; False when it changes nothing or must not be taken."""
         node = self._node
+        node.give_back(state.recalled)
         async with node.changing:
             before = node.holding
             after = plan.receive(before, state)

@@ -29,6 +29,7 @@ from shared.messages import (
     Heartbeat,
     HeartbeatAnswer,
     Item,
+    Lease,
     Quarantined,
     Report,
     ReportAnswer,
@@ -51,8 +52,8 @@ def endpoint(number: int = 1, port: int = 443) -> Endpoint:
     return Endpoint(endpoint=EndpointId(number), protocol="vless", port=port)
 
 
-def account(user: int, on: int = 1, uuid: str = "u") -> Account:
-    return Account(user=UserId(user), endpoint=EndpointId(on), uuid=f"{uuid}{user}")
+def account(user: int, on: int = 1, uuid: str = "u", terms: int | None = None) -> Account:
+    return Account(user=UserId(user), endpoint=EndpointId(on), uuid=f"{uuid}{user}", terms=terms)
 
 
 def key(body: Body) -> str:
@@ -74,6 +75,8 @@ class Collector:
     outcomes: dict[str, Applied] = field(default_factory=dict)
     beats: list[Heartbeat] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    #: What is lent to whom; told whenever a report names him.
+    leases: dict[UserId, Lease] = field(default_factory=dict)
     incidents_seen: int = 0
     revoked: bool = False
     away: bool = False
@@ -134,7 +137,13 @@ class Collector:
             self.totals[place] = (max(up, row.up), max(down, row.down))
         over = [u for u in {row.user for row in report.rows} if self.billed(u) >= self.quotas.get(u, 2**62)]
         self.drop(*(name for u in over for name in self.items if name.startswith(f"account/{u}/")))
-        return ReportAnswer(accepted=len(report.rows), quarantined=self.quarantined, stopped=over)
+        named = {row.user for row in report.rows} | set(report.unleased)
+        return ReportAnswer(
+            accepted=len(report.rows),
+            quarantined=self.quarantined,
+            stopped=over,
+            leases=[lease for user, lease in self.leases.items() if user in named],
+        )
 
     def _usage(self, report: Report) -> httpx.Response:
         self.reports.append(report)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent import cli, identity, ledger
+from agent import cli, identity, inspection, ledger
 from agent.core.counting import Count, Meter, Reading
 from shared.messages import Registered
 from shared.names import EndpointId, NodeId, UserId
@@ -129,7 +129,7 @@ def test_an_identity_is_replaced_by_force_only_and_its_ledger_set_aside(
     assert "--force" in capsys.readouterr().err
     assert identity.load(home).url == last
     assert not (home / ledger.FILE_NAME).exists()
-    assert ledger.peek(home / f"{ledger.FILE_NAME}.old-1")["up_bytes"] == 1
+    assert inspection.peek(home / f"{ledger.FILE_NAME}.old-1")["up_bytes"] == 1
 
 
 def test_a_wrong_hash_is_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

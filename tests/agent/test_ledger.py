@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import ledger
+from agent import inspection, ledger
 from agent.core import plan
 from agent.core.counting import Count, Meter, Reading
 from shared.messages import Account, Endpoint, Item
@@ -175,6 +175,6 @@ def test_an_operator_can_peek_while_the_agent_goes_on(tmp_path: Path) -> None:
     with opened(tmp_path / "l") as book:
         book.book(Reading("g", {ALICE: Count(3, 5)}))
         book.hold(HELD)
-        shown = ledger.peek(tmp_path / "l")
+        shown = inspection.peek(tmp_path / "l")
         assert shown["ledger"] == book.id
         assert (shown["meters"], shown["up_bytes"], shown["down_bytes"], shown["generation"]) == (1, 3, 5, 7)

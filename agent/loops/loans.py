@@ -1,0 +1,162 @@
+"""What the collector has lent this node: who may be served under it, what is asked for and given back.
+
+What always holds: a lease is in the ledger before it is served under, and lowered there before the collector
+hears of it; what a report said counts as said only once it was answered.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent.core import leases
+from agent.core.counting import Meter
+from agent.core.leases import Moved
+from agent.core.plan import Holding
+from agent.ledger import Ledger
+from shared.messages import Account, Lease
+from shared.names import UserId
+
+#: Seconds before a user for whom nothing was free is asked for again.
+ASK_AGAIN_S = 1.0
+
+
+def boot_s() -> float:
+    """Seconds since boot, sleep included: no clock that somebody sets moves it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a report says of leases; `overdue` when one must be answered whatever it says."""
+
+    returned: tuple[Lease, ...]
+    unleased: tuple[UserId, ...]
+    overdue: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to say."""
+        return bool(self.returned or self.unleased or self.overdue)
+
+
+@dataclass(kw_only=True)
+class Loans:
+    """The leases of one node, by user."""
+
+    ledger: Ledger
+    terms: dict[UserId, int] = field(default_factory=dict)
+    #: Where each user has ever been counted, and what he has moved there in all.
+    meters: dict[UserId, set[Meter]] = field(default_factory=dict)
+    moved: dict[UserId, Moved] = field(default_factory=dict)
+    moved_s: dict[UserId, float] = field(default_factory=dict)
+    #: Lowered leases that no answered report has told yet.
+    returning: dict[UserId, Lease] = field(default_factory=dict)
+    #: Limited users who may not be served now, with the second they may be asked for again.
+    barred: dict[UserId, float] = field(default_factory=dict)
+    fenced: bool = False
+
+    def __post_init__(self) -> None:
+        """Sum up what the ledger knows."""
+        self.grew(self.ledger.standings)
+        # What was lent to the idle before this agent began goes back like any other.
+        self.moved_s = dict.fromkeys(self.ledger.leases, time.monotonic())
+
+    def serves(self, account: Account) -> bool:
+        """Whether this account may be served now."""
+        if self.fenced and account.terms is not None:
+            return False
+        return leases.serves(account, self.ledger.leases, self.moved)
+
+    def expect(self, held: Holding) -> None:
+        """Learn who is limited; what is held for anybody else, or under other terms, goes back."""
+        accounts = (item.body for item in held.items.values() if isinstance(item.body, Account))
+        self.terms = {one.user: one.terms for one in accounts if one.terms is not None}
+        void = [one for one in self.ledger.leases.values() if self.terms.get(one.user) != one.terms]
+        self._lower(void, keep_spare=False)
+        self._bar()
+
+    def grew(self, meters: Iterable[Meter]) -> list[UserId]:
+        """Take in new totals; returns the users who have just used up their lease."""
+        now_s = time.monotonic()
+        users: set[UserId] = set()
+        for meter in meters:
+            users.add(meter.user)
+            self.meters.setdefault(meter.user, set()).add(meter)
+        self.moved |= {user: self._sum(user) for user in users}
+        self.moved_s |= dict.fromkeys(users, now_s)
+        spent = [
+            user for user in users if user in self.terms and user not in self.barred and self._spent(user)
+        ]
+        self.barred |= dict.fromkeys(spent, 0.0)
+        return spent
+
+    def words(self, now_s: float) -> Words:
+        """What the next report says: leases of the idle are lowered here and now."""
+        idle_s = now_s - leases.IDLE_S
+        held = self.ledger.leases
+        idle = [held[user] for user, last_s in self.moved_s.items() if last_s < idle_s and user in held]
+        for lease in idle:
+            del self.moved_s[lease.user]
+        self._lower(idle, keep_spare=True)
+        asked = tuple(user for user, again_s in self.barred.items() if again_s <= now_s)
+        quiet_s = boot_s() - self.ledger.answered_boot_s
+        overdue = bool(self.terms) and quiet_s > leases.KEEP_S
+        return Words(returned=tuple(self.returning.values()), unleased=asked, overdue=overdue)
+
+    def recalled(self, users: Iterable[UserId], now_s: float) -> bool:
+        """Lower what the idle among these hold to nothing; True when there is something to tell."""
+        idle_s = now_s - leases.RECALL_IDLE_S
+        held = self.ledger.leases
+        idle = [held[user] for user in users if user in held and self.moved_s.get(user, idle_s) <= idle_s]
+        self._lower(idle, keep_spare=False)
+        self.returning |= {lease.user: held[lease.user] for lease in idle}
+        self._bar()
+        return bool(idle)
+
+    def answered(self, said: Words, granted: Iterable[Lease], now_s: float) -> bool:
+        """Take what was granted; True when somebody may be served who was not. Raises LedgerError."""
+        for lease in said.returned:
+            if self.returning.get(lease.user) == lease:
+                del self.returning[lease.user]
+        told = {one.user for one in said.returned} - self.returning.keys()
+        gone = [user for user in told if user not in self.terms]
+        due = [one for one in granted if self.terms.get(one.user) == one.terms]
+        news = [one for one in due if one.user not in self.returning]
+        self.ledger.lend([one for one in news if self.ledger.leases.get(one.user) != one], gone)
+        freed = [user for user in self.barred if user not in self.terms or not self._spent(user)]
+        for user in freed:
+            del self.barred[user]
+        self.barred |= {user: now_s + ASK_AGAIN_S for user in said.unleased if user in self.barred}
+        return bool(freed)
+
+    def fence(self) -> bool:
+        """Stop serving the limited once nobody has answered for too long; True when that has changed."""
+        before = self.fenced
+        self.fenced = boot_s() - self.ledger.answered_boot_s > leases.TERM_S
+        return self.fenced != before
+
+    def _sum(self, user: UserId) -> Moved:
+        totals = [self.ledger.total(meter) for meter in self.meters[user]]
+        return Moved(sum(one.up for one in totals), sum(one.down for one in totals))
+
+    def _bar(self) -> None:
+        spent = {user for user in self.terms if self._spent(user)}
+        self.barred = {user: self.barred.get(user, 0.0) for user in spent}
+
+    def _spent(self, user: UserId) -> bool:
+        lease = self.ledger.leases.get(user)
+        if lease is None or lease.terms != self.terms.get(user):
+            return True
+        return not leases.covers(lease, self.moved.get(user, Moved()))
+
+    def _lower(self, chosen: Iterable[Lease], *, keep_spare: bool) -> None:
+        lowered = [
+            less
+            for lease in chosen
+            if (less := self._less(lease, lease.spare if keep_spare else 0)) is not None
+        ]
+        self.ledger.lend(lowered, ())
+        self.returning |= {lease.user: lease for lease in lowered}
+
+    def _less(self, lease: Lease, spare: int) -> Lease | None:
+        return leases.cut_down(lease, self.moved.get(lease.user, Moved()), spare)
