@@ -76,7 +76,7 @@ def _init(asked: argparse.Namespace) -> None:
     data_dir.prepare(path)
     with data_dir.locked(path):
         password = passwords.new_password()
-        with contextlib.closing(program.open_database(settings)) as data:
+        with contextlib.closing(program.open_database(settings, new=True)) as data:
             data.write_now(_first_admin, asked.admin, passwords.hash_password(password), program.now_ms())
         join = program.joining(settings)
         data_dir.make_key(path)

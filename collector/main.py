@@ -24,7 +24,7 @@ from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
 from collector.hub import Hub
 from collector.settings import Settings
-from collector.store.database import Database
+from collector.store.database import FILE, Database
 from shared import logs
 
 LOGGER = logging.getLogger(__name__)
@@ -65,8 +65,13 @@ def hush() -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
-def open_database(settings: Settings) -> Database:
-    """Open the database. Raises StartError."""
+def open_database(settings: Settings, *, new: bool = False) -> Database:
+    """Open the database; only `init` may find none there and make a `new` one. Raises StartError.
+
+    An empty database knows no node: one made in place of a lost one would turn every node away for good.
+    """
+    if not new and not (settings.data_dir / FILE).exists():
+        raise StartError(f"{settings.data_dir / FILE} is missing: restore it from a backup")
     try:
         return Database.open(settings.data_dir)
     except Exception as error:

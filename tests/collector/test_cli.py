@@ -235,6 +235,17 @@ def test_a_database_that_is_none_is_told_in_words(run: Run, data: Path) -> None:
     assert "cannot be opened" in err
 
 
+@pytest.mark.parametrize("words", [["user", "list"], ["node", "enroll", "berlin-1"]])
+def test_a_lost_database_is_never_replaced_by_an_empty_one(run: Run, data: Path, words: list[str]) -> None:
+    run("init")
+    for part in data.glob("user.db*"):
+        part.unlink()
+    status, out, err = run(*words)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "restore it from a backup" in err
+    assert not (data / "user.db").exists()
+
+
 def test_a_bad_name_of_the_first_admin_changes_nothing(run: Run, data: Path) -> None:
     assert run("init", "--admin", "a\nb")[0] == 1
     assert not data.exists()
