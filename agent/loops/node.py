@@ -65,6 +65,13 @@ class Node:
         self.loans = Loans(ledger=self.ledger)
         self.borrow()
 
+    def tell_all(self) -> None:
+        """Count every total as not told: a collector restored from a backup has forgotten."""
+        now_s = time.monotonic()
+        self.unreported = dict.fromkeys(self.ledger.standings, now_s) | self.unreported
+        if self.unreported:
+            self.grew.set()
+
     def wanted(self) -> plan.Wanted:
         """What is to be served now."""
         return plan.wanted(self.holding, self.refused, self.serving, self.loans.serves)

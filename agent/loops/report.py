@@ -1,12 +1,11 @@
 """Tells the collector totals it has not confirmed, and cuts whom its answer stops.
 
 What always holds: one report is in flight at a time, and there is no queue: what changed meanwhile goes into
-the next one as a newer total. Until the answer is there, a total counts as not told. After a start everything
-is told once, since nobody here knows what the collector has seen.
+the next one as a newer total. Until the answer is there, a total counts as not told. After a start, after an
+outage and at each full compare everything is told once, since nobody here knows what the collector has seen.
 """
 
 import logging
-import time
 from itertools import islice
 
 from agent.core.counting import Meter
@@ -27,7 +26,7 @@ class ReportLoop:
         self._node = node
         self._rows = rows
         self._sequence = 0
-        node.unreported = dict.fromkeys(node.ledger.standings, time.monotonic()) | node.unreported
+        node.tell_all()
 
     async def once(self) -> float:
         """One report, when there is something to tell; returns the seconds before the next may go."""

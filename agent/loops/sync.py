@@ -11,7 +11,7 @@ from itertools import islice
 
 from agent.core import plan
 from agent.core.served import Served
-from agent.link import RefusedError
+from agent.link import LinkProblem, RefusedError
 from agent.loops import pace, serving
 from agent.loops.node import Node
 from shared import logs
@@ -42,7 +42,15 @@ class SyncLoop:
             await self._settle()
         asked_s = time.monotonic()
         since, wait_s = (0, 0) if self._ask_full else (node.holding.generation, node.pace.wait_s)
-        changed = await self.take(await node.link.configs(since, wait_s))
+        try:
+            state = await node.link.configs(since, wait_s)
+        except LinkProblem:
+            # Whoever answers next may have been restored from a backup: an equal generation proves nothing.
+            self._ask_full = True
+            raise
+        if state.full:
+            node.tell_all()
+        changed = await self.take(state)
         await self.acknowledge()
         return 0.0 if changed else max(0.0, _CALM_S - (time.monotonic() - asked_s))
 
@@ -51,6 +59,7 @@ class SyncLoop:
         node = self._node
         await self._compare_core()
         await self.take(await node.link.configs(0, 0))
+        node.tell_all()
         await self.acknowledge()
         return pace.jittered(node.pace.full_compare_s)
 

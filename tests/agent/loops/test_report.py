@@ -157,3 +157,24 @@ def test_a_cancelled_report_is_told_again(tmp_path: Path) -> None:
         assert collector.billed(1) == 5
 
     asyncio.run(scenario())
+
+
+def test_a_restored_collector_is_told_everything_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            sync, report = SyncLoop(node), ReportLoop(node)
+            await sync.compare_once()
+            driver.traffic(ALICE, 0, 100)
+            await MeterLoop(node).once()
+            await report.once()
+            collector.totals.clear()
+            collector.away = True
+            with pytest.raises(LinkError):
+                await sync.once()
+            collector.away = False
+            await sync.once()
+            await report.once()
+        assert collector.billed(1) == 100
+
+    asyncio.run(scenario())

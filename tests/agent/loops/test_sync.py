@@ -158,3 +158,23 @@ def test_a_state_applied_is_logged_with_its_generation(
         asyncio.run(scenario())
     [applied] = [record for record in caplog.records if record.message == "state_applied"]
     assert vars(applied)["fields"]["generation"] == 1
+
+
+def test_after_an_outage_an_equal_generation_of_a_restored_collector_is_not_believed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            sync = SyncLoop(node)
+            await sync.once()
+            backup, generation = dict(collector.items), collector.generation
+            collector.want(fleet.account(3, uuid="lost"))
+            await sync.once()
+            collector.away = True
+            with pytest.raises(LinkError):
+                await sync.once()
+            collector.away, collector.items, collector.generation = False, backup, generation
+            collector.want(fleet.account(3, uuid="new"))
+            await sync.once()
+            assert (await driver.served()).accounts[Meter(UserId(3), EndpointId(1))].uuid == "new3"
+
+    asyncio.run(scenario())
