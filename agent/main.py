@@ -69,6 +69,7 @@ async def live(node: Node, stopping: asyncio.Event) -> None:
         report.run,
         sync.run,
         sync.run_compare,
+        sync.run_retry,
         HeartbeatLoop(node).run,
         HealLoop(node).run,
     )

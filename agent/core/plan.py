@@ -39,10 +39,14 @@ class Outdated:
 
 @dataclasses.dataclass(frozen=True)
 class RefusedEndpoint:
-    """An endpoint the core would not start with, and why; tried again when it or the core starts anew."""
+    """An endpoint the core would not start with, and why; tried again when it or the core starts anew.
+
+    `obstacle`: something outside the core is in the way, so it is tried again as soon as that is gone.
+    """
 
     endpoint: Endpoint
     reason: str
+    obstacle: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Protocol
 
 from agent.core.counting import Meter, Reading
 from agent.core.served import Served, Status
-from shared.messages import Account
+from shared.messages import Account, Endpoint
+from shared.names import EndpointId
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Driver(Protocol):
 
     async def stop(self) -> None:
         """End the core and wait until it is gone. Success when it was not running."""
+
+    async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
+        """Why these could not be served, as far as can be told without touching what runs."""
 
     async def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
         """Serve these too, without touching others; returns the refused ones with the reason."""

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from agent.core import counting
 from agent.core.served import Served, Status
 from agent.drivers import base
-from shared.messages import Account
+from shared.messages import Account, Endpoint
+from shared.names import EndpointId
 
 
 class MemoryDriver(base.Driver):
@@ -28,6 +29,7 @@ class MemoryDriver(base.Driver):
         self.calls: list[str] = []
         self.connections: dict[counting.Meter, int] = {}
         self.hanging = False
+        self.taken_ports: set[int] = set()
         self.gate: asyncio.Event | None = None
         self._generations = (f"memory-{number}" for number in itertools.count(1))
         self._generation: str | None = None
@@ -83,6 +85,10 @@ class MemoryDriver(base.Driver):
         """End the generation."""
         await self._called("stop")
         self._forget()
+
+    async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
+        """Those whose port a test has taken."""
+        return {e.endpoint: f"port {e.port} is taken" for e in endpoints if e.port in self.taken_ports}
 
     async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these; refuses those of endpoints that are not served."""

@@ -19,6 +19,7 @@ from agent.core.counting import Meter
 from agent.core.served import Served
 from agent.drivers.base import CoreDownError, DriverError
 from agent.ledger import LedgerError
+from agent.loops import obstacles
 from agent.loops.node import Node, now_ms
 from shared import logs
 from shared.messages import Account, Applied, Endpoint, Item
@@ -130,6 +131,7 @@ async def start(node: Node) -> None:
     good = node.serving.endpoints
     node.refused.clear()
     await node.driver.stop()
+    await obstacles.refuse(node)
     wanted = node.wanted().served
     try:
         await node.driver.start(wanted)
@@ -184,6 +186,8 @@ async def _step(node: Node, tried: set[Meter]) -> bool:
             return False
         await _ascertain(node)
         todo = plan.difference(node.wanted().served, node.serving)
+        if todo.restart and await obstacles.refuse(node):
+            todo = plan.difference(node.wanted().served, node.serving)
         if todo.restart:
             await _restart(node)
             return True

@@ -12,7 +12,7 @@ from itertools import islice
 from agent.core import plan
 from agent.core.served import Served
 from agent.link import LinkProblem, RefusedError
-from agent.loops import pace, serving
+from agent.loops import obstacles, pace, serving
 from agent.loops.node import Node
 from shared import logs
 from shared.messages import DesiredState, SyncReport
@@ -22,6 +22,8 @@ LOGGER = logging.getLogger(__name__)
 
 #: A collector that answers at once although nothing changed is asked again no sooner than this.
 _CALM_S = 1.0
+#: Seconds between looks at what keeps endpoints from being served.
+_RETRY_S = 3.0
 
 
 class SyncLoop:
@@ -62,6 +64,19 @@ class SyncLoop:
         node.tell_all()
         await self.acknowledge()
         return pace.jittered(node.pace.full_compare_s)
+
+    async def retry_once(self) -> float:
+        """Serve what an obstacle kept from being served, once it is gone; returns the seconds to wait."""
+        async with self._node.changing:
+            lifted = await obstacles.lift(self._node)
+        if lifted:
+            await self._settle()
+            await self.acknowledge()
+        return _RETRY_S
+
+    async def run_retry(self) -> None:
+        """Look after obstacles for ever."""
+        await pace.forever(self._node, "retry", self.retry_once)
 
     async def run(self) -> None:
         """Poll for ever."""

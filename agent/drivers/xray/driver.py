@@ -20,6 +20,7 @@ from agent.drivers.xray import (
     labels,
     options,
     output,
+    ports,
     process,
     rpc,
     serving,
@@ -122,6 +123,13 @@ class XrayDriver(base.Driver):
         async with self._life:
             await self._let_go()
 
+    async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
+        """Ports that another program has; one that the running Xray has is free once it restarts."""
+        ours = {endpoint.port for endpoint in self._core.endpoints.values()} if self._core else set()
+        foreign = [endpoint for endpoint in endpoints if endpoint.port not in ours]
+        found = await asyncio.to_thread(lambda: {one.endpoint: ports.problem(one) for one in foreign})
+        return {endpoint: sentence for endpoint, sentence in found.items() if sentence}
+
     async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these too; one whose UUID differs from the one served is replaced."""
         return await self._running().serving.add(accounts)
@@ -206,9 +214,9 @@ class XrayDriver(base.Driver):
             return base.Cut(0)  # its connections ended with it
         if self._refusal:
             return base.Cut(0, left=True)
-        ports = {key: endpoint.port for key, endpoint in core.endpoints.items()}
+        where = {key: endpoint.port for key, endpoint in core.endpoints.items()}
         try:
-            return await act(cutting.Cutter(core.api, core.host, ports))
+            return await act(cutting.Cutter(core.api, core.host, where))
         except base.CoreDownError:
             return base.Cut(0)
         except (base.DriverError, OSError) as error:

@@ -16,10 +16,11 @@ from shared.messages import Endpoint
 
 def taken(endpoints: Iterable[Endpoint]) -> list[str]:
     """A sentence for each endpoint whose address cannot be had."""
-    return [sentence for endpoint in endpoints if (sentence := _problem(endpoint))]
+    return [sentence for endpoint in endpoints if (sentence := problem(endpoint))]
 
 
-def _problem(endpoint: Endpoint) -> str | None:
+def problem(endpoint: Endpoint) -> str | None:
+    """Why its address cannot be had, in a sentence; None when it can."""
     try:
         _bind(endpoint.listen, endpoint.port)
     except OSError as error:

@@ -249,3 +249,29 @@ def test_a_cut_waits_for_one_step_of_a_long_addition_only(tmp_path: Path) -> Non
             assert len((await driver.served()).accounts) == many + 1
 
     asyncio.run(scenario())
+
+
+def test_an_endpoint_whose_port_is_taken_disturbs_nobody_and_is_served_once_the_port_is_free(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            sync = SyncLoop(node)
+            await sync.once()
+            driver.traffic(ALICE, 1)
+            driver.taken_ports = {80}
+            driver.calls.clear()
+            collector.want(fleet.endpoint(2, 80))
+            await sync.once()
+            assert ALICE in driver.connections
+            assert not {"cut_all", "stop", "start"} & set(driver.calls)
+            assert collector.outcomes["endpoint/2"].error == "port 80 is taken"
+            await sync.retry_once()
+            assert ALICE in driver.connections
+            driver.taken_ports = set()
+            await sync.retry_once()
+            assert collector.outcomes["endpoint/2"].error is None
+            assert {e.port for e in (await driver.served()).endpoints.values()} == {443, 80}
+
+    asyncio.run(scenario())
