@@ -19,6 +19,8 @@ from shared.messages import Registered, Registration
 
 _TIMEOUT_S = 15.0
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+#: RFC 6750 section 2.1.
+_TOKEN = re.compile("[A-Za-z0-9._~+/-]+=*")
 _HASH = re.compile("sha256:[0-9a-f]{64}")
 
 
@@ -38,6 +40,8 @@ def enroll(url: str, token: str, pin: str | None, state_dir: Path, *, force: boo
 
     The agent must not run meanwhile; its lock is the caller's.
     """
+    if not _TOKEN.fullmatch(token):
+        raise EnrolmentError("this is not an enrolment token: copy the whole line that `node enroll` printed")
     if (state_dir / identity.FILE_NAME).exists() and not force:
         raise EnrolmentError(
             f"this node is enrolled already ({state_dir}): give --force to replace its identity"
@@ -50,7 +54,8 @@ def enroll(url: str, token: str, pin: str | None, state_dir: Path, *, force: boo
     try:
         ca_pem = None if pin is None else _fetch_ca(address, pin)
         joined = _register(address, token, ca_pem)
-        _set_ledger_aside(state_dir)
+        if not _is_same_node(state_dir, joined):
+            _set_ledger_aside(state_dir)
         place.fill(joined)
     except (link.LinkProblem, identity.IdentityError, OSError) as error:
         raise EnrolmentError(str(error)) from error
@@ -103,6 +108,16 @@ def _register(address: str, token: str, ca_pem: str | None) -> identity.Identity
         client_secret=given.client_secret,
         ca_pem=ca_pem,
     )
+
+
+def _is_same_node(state_dir: Path, joined: identity.Identity) -> bool:
+    """Whether this node gets new credentials only; then what its ledger has not told yet is still owed."""
+    try:
+        before = identity.load(state_dir)
+    except identity.IdentityError:
+        return False
+    same_fleet = before.ca_pem == joined.ca_pem and (joined.ca_pem is not None or before.url == joined.url)
+    return same_fleet and before.node == joined.node
 
 
 def _set_ledger_aside(state_dir: Path) -> None:

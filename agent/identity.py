@@ -13,6 +13,8 @@ import msgspec
 from shared.names import NodeId
 
 FILE_NAME = "identity.json"
+#: What an identity with its CA certificate may take.
+_ROOM_BYTES = 16 * 1024
 
 
 class IdentityError(Exception):
@@ -54,15 +56,17 @@ class Place:
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor, name = tempfile.mkstemp(prefix=".identity-", dir=state_dir)
+            self._temporary = Path(name)
+            self._reserve()
         except OSError as error:
             raise IdentityError(f"{state_dir} cannot be written: {error.strerror}") from error
-        self._temporary = Path(name)
 
     def fill(self, identity: Identity) -> None:
         """Put the identity in its place, durably. Raises IdentityError."""
         try:
             with os.fdopen(self._descriptor, "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(identity)))
+                file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
             self._temporary.replace(self._target)
@@ -73,6 +77,15 @@ class Place:
                 os.close(directory)
         except OSError as error:
             raise IdentityError(f"{self._target} cannot be written: {error.strerror}") from error
+
+    def _reserve(self) -> None:
+        # A file can be made on a full disk; only its content tells.
+        try:
+            os.posix_fallocate(self._descriptor, 0, _ROOM_BYTES)
+        except OSError:
+            os.close(self._descriptor)
+            self.abandon()
+            raise
 
     def abandon(self) -> None:
         """Remove what was opened; success when it is in its place already."""

@@ -1,5 +1,6 @@
 """A token is told to the right collector only, spent once, and its answer is kept whole or not at all."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -19,8 +20,9 @@ TOKEN = "one-time-token"
 class Registrar:
     """Answers for a collector's CA and registration."""
 
-    def __init__(self, pem: str) -> None:
+    def __init__(self, pem: str, node: int = 4) -> None:
         self.pem = pem
+        self.node = node
         self.spent = False
 
     def __call__(self, path: str) -> site.Answer:
@@ -35,7 +37,9 @@ class Registrar:
             }
             return 401, "application/problem+json", msgspec.json.encode(body)
         self.spent = True
-        given = Registered(node=NodeId(4), name="berlin-1", client_id="node-4", client_secret="sesame")
+        given = Registered(
+            node=NodeId(self.node), name="berlin-1", client_id="node-4", client_secret="sesame"
+        )
         return 201, "application/json", msgspec.json.encode(given)
 
 
@@ -117,8 +121,8 @@ def test_an_identity_is_replaced_by_force_only_and_its_ledger_set_aside(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = site.authority(tmp_path / "mine")
-    for force, status in (([], 0), ([], 1), (["--force"], 0)):
-        with site.serving(mine, Registrar(mine.pem)) as it:
+    for node, force, status in ((3, [], 0), (4, [], 1), (4, ["--force"], 0)):
+        with site.serving(mine, Registrar(mine.pem, node)) as it:
             assert cli.main(["enroll", it.url, TOKEN, "--ca-hash", mine.fingerprint, *force]) == status
             last = it.url
             assert bool(it.asked) == (status == 0)
@@ -130,6 +134,44 @@ def test_an_identity_is_replaced_by_force_only_and_its_ledger_set_aside(
     assert identity.load(home).url == last
     assert not (home / ledger.FILE_NAME).exists()
     assert inspection.peek(home / f"{ledger.FILE_NAME}.old-1")["up_bytes"] == 1
+
+
+def test_new_credentials_of_the_same_node_keep_what_its_ledger_has_not_told(
+    home: Path, tmp_path: Path
+) -> None:
+    mine = site.authority(tmp_path / "mine")
+    for force in ([], ["--force"]):
+        with site.serving(mine, Registrar(mine.pem)) as it:
+            assert cli.main(["enroll", it.url, TOKEN, "--ca-hash", mine.fingerprint, *force]) == 0
+        if not force:
+            book = ledger.open_ledger(home / ledger.FILE_NAME)
+            book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(1, 1)}))
+            book.close()
+    assert ledger.peek(home / ledger.FILE_NAME)["up_bytes"] == 1
+
+
+@pytest.mark.parametrize("token", ["t\u00f6ken", "two words", "", "line\nbreak"])
+def test_what_cannot_be_a_token_is_refused_in_one_line(
+    home: Path, capsys: pytest.CaptureFixture[str], token: str
+) -> None:
+    assert cli.main(["enroll", "https://127.0.0.1:1", token]) == 1
+    assert "not an enrolment token" in capsys.readouterr().err
+    assert not (home / identity.FILE_NAME).exists()
+
+
+def test_a_full_disk_does_not_cost_the_token(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    mine = site.authority(tmp_path / "mine")
+    with site.serving(mine, Registrar(mine.pem)) as it:
+        assert cli.main(["enroll", it.url, TOKEN, "--ca-hash", mine.fingerprint]) == 1
+        assert it.asked == []
+    assert "No space left" in capsys.readouterr().err
+    assert [p.name for p in home.iterdir()] == ["agent.lock"]
 
 
 def test_a_wrong_hash_is_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
