@@ -13,6 +13,9 @@ PROTOCOLS = ("vless",)
 UNIT_PERMILLE = 1_000
 MAX_FACTOR_PERMILLE = 100_000
 _MAX_PORT = 65535
+_USE_ADDRESS = "use an IPv4 or IPv6 address of the node, or 0.0.0.0 or :: for all of them"
+#: RFC 1122 section 3.2.1.3: no host has an address of it.
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,12 @@ def _wrong_factor(factor_permille: int) -> str | None:
 
 def _wrong_address(listen: str) -> str | None:
     try:
-        ipaddress.ip_address(listen)
+        address = ipaddress.ip_address(listen)
     except ValueError:
-        return "use an IPv4 or IPv6 address of the node, or 0.0.0.0 or :: for all of them"
-    return None
+        return _USE_ADDRESS
+    if isinstance(address, ipaddress.IPv4Address):
+        odd = address.is_reserved or (address in _THIS_NETWORK and not address.is_unspecified)
+    else:
+        # A zone may hold any character at all, and means nothing to a core.
+        odd = address.scope_id is not None or address.ipv4_mapped is not None
+    return _USE_ADDRESS if odd or address.is_multicast else None

@@ -87,7 +87,13 @@ def test_two_endpoints_of_a_node_cannot_share_a_port(fleet: Fleet) -> None:
         (NewEndpoint(name="x", protocol="socks", port=1), "protocol"),
         (NewEndpoint(name="x", protocol="vless", port=0), "port"),
         (NewEndpoint(name="x", protocol="vless", port=70_000), "port"),
-        (NewEndpoint(name="x", protocol="vless", port=1, listen="nowhere"), "listen"),
+        *(
+            (NewEndpoint(name="x", protocol="vless", port=1, listen=listen), "listen")
+            for listen in (
+                *("nowhere", "fe80::1%eth0", '::1%a\nb"', "::ffff:10.0.0.1"),
+                *("224.0.0.1", "ff02::1", "255.255.255.255", "0.0.0.1"),
+            )
+        ),
         (NewEndpoint(name="x\nPostUp = rm", protocol="vless", port=1), "name"),
     ],
 )
