@@ -172,8 +172,17 @@ class _translated:  # noqa: N801 - reads as a statement: with _translated():
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, (peewee.OperationalError, sqlite3.OperationalError)):
-            detail = f"the database cannot be used now ({error}); nothing was changed, try again later"
+            detail = (
+                f"the database cannot be used now ({_first(error)}); nothing was changed, try again later"
+            )
             raise refusals.Refused(refusals.Kind.UNAVAILABLE, detail) from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first: a full disk ends the transaction, and what fails after it says only that."""
+    while isinstance(error.__context__, peewee.DatabaseError | sqlite3.Error):
+        error = error.__context__
+    return error
 
 
 def _raiser(failure: Exception) -> Callable[[], Any]:

@@ -74,6 +74,7 @@ def test_a_database_that_cannot_grow_refuses_in_words_and_recovers(tmp_path: Pat
     with pytest.raises(refusals.Refused) as refused:
         db.write_now(fill)
     assert refused.value.kind is refusals.Kind.UNAVAILABLE
+    assert "full" in refused.value.detail
     assert db.read_now(admins.count) == 0
     db.write_now(limit, 1_000_000)
     db.write_now(fill)
