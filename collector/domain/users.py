@@ -13,7 +13,7 @@ import msgspec
 from collector.domain import names
 from collector.domain.leases import Bytes, Ceilings
 from shared.messages import Body
-from shared.names import EndpointId, UserId
+from shared.names import MAX_BYTES, EndpointId, UserId
 
 
 class Status(Enum):
@@ -157,11 +157,14 @@ def judged(user: User) -> User:
 
 
 def charged(user: User, up_bytes: int, down_bytes: int, now_ms: int) -> User:
-    """The user after more bytes, judged again. Bytes beyond the quota are his too: they passed."""
+    """The user after more bytes, judged again. Bytes beyond the quota are his too: they passed.
+
+    A counter that is full stays full: one that could not be stored would undo the whole report, every time.
+    """
     more = dataclasses.replace(
         user,
-        up_bytes=user.up_bytes + up_bytes,
-        down_bytes=user.down_bytes + down_bytes,
+        up_bytes=min(MAX_BYTES, user.up_bytes + up_bytes),
+        down_bytes=min(MAX_BYTES, user.down_bytes + down_bytes),
         first_used_ms=now_ms if user.first_used_ms is None else user.first_used_ms,
         last_used_ms=now_ms,
     )

@@ -109,11 +109,14 @@ def remove(session: Session, user: UserId, now_ms: int) -> None:
 def usage_by_endpoint(session: Session, user: UserId) -> list[EndpointUsage]:
     """What a user moved over each endpoint, over all ledgers."""
     rows = session.rows(
-        "SELECT endpoint_id, SUM(up_bytes), SUM(down_bytes) FROM meter WHERE user_id = ?"
-        " GROUP BY endpoint_id ORDER BY endpoint_id",
-        (user,),
+        "SELECT endpoint_id, up_bytes, down_bytes FROM meter WHERE user_id = ? ORDER BY endpoint_id", (user,)
     )
-    return [EndpointUsage(EndpointId(endpoint), up, down) for endpoint, up, down in rows]
+    # Added up here, where a sum may be larger than a column.
+    totals: dict[EndpointId, tuple[int, int]] = {}
+    for endpoint, up, down in rows:
+        before = totals.get(endpoint, (0, 0))
+        totals[endpoint] = (before[0] + up, before[1] + down)
+    return [EndpointUsage(endpoint, up, down) for endpoint, (up, down) in totals.items()]
 
 
 def _in(numbers: Iterable[int]) -> tuple[str, list[int]]:

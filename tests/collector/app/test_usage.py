@@ -8,7 +8,7 @@ from collector.domain.nodes import NewNode
 from collector.domain.quarantine import Cause
 from collector.domain.reports import Received
 from collector.domain.users import Status, UserChanges
-from shared.names import LedgerId
+from shared.names import MAX_BYTES, LedgerId
 from tests.collector.app.fleet import ADMIN, LEDGER, NOW_MS, Fleet
 
 LATER_MS = NOW_MS + 60_000
@@ -144,3 +144,16 @@ def test_the_events_of_a_user_tell_why_he_was_suspended(fleet: Fleet) -> None:
     assert [event.kind for event in told] == ["USER_CREATED", "USER_SUSPENDED"]
     assert told[-1].data["reason"] == "quota"
     assert told[-1].data["total_bytes"] == 11
+
+
+def test_a_user_whose_counter_is_full_does_not_undo_the_reports_of_others(fleet: Fleet) -> None:
+    hog, other = fleet.user(1), fleet.user(2)
+    fleet.report((hog.id, fleet.endpoint.id, 0, 5))
+    fleet.report((hog.id, fleet.endpoint.id, 0, MAX_BYTES))
+    (held,) = fleet.db.read_now(quarantine.every)
+    fleet.db.write_now(quarantine.accept, held.id, ADMIN, LATER_MS)
+    fleet.report(
+        (hog.id, fleet.endpoint.id, 0, 9), (other.id, fleet.endpoint.id, 1, 2), ledger=LedgerId("ledger-b")
+    )
+    assert fleet.used(other) == (1, 2)
+    assert fleet.db.read_now(users.usage, hog.id).down == MAX_BYTES
