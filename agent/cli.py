@@ -1,6 +1,6 @@
 """`tidegate-agent`: enroll, run, status, check. Errors are one line each on standard error.
 
-Exit status: 0 done, 1 it could not be done, 2 the command line is wrong.
+Exit status: 0 done, 1 it could not be done, 2 the command line is wrong, 130 interrupted.
 """
 
 import argparse
@@ -15,6 +15,9 @@ from agent import settings as configuration
 from agent.settings import Settings
 from shared import environment, logs
 
+#: As shells tell of a program that SIGINT ended.
+_INTERRUPTED = 130
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
@@ -28,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(chosen, settings)
     except OSError as error:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def _enroll(chosen: argparse.Namespace, settings: Settings) -> int:

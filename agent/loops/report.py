@@ -6,6 +6,7 @@ outage and at each full compare everything is told once, since nobody here knows
 """
 
 import logging
+import time
 from itertools import islice
 
 from agent.core.counting import Meter

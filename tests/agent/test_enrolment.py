@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent import cli, identity, inspection, ledger
+from agent import cli, enrolment, identity, inspection, ledger
 from agent.core.counting import Count, Meter, Reading
 from shared.messages import Registered
 from shared.names import EndpointId, NodeId, UserId
@@ -203,3 +203,15 @@ def test_a_damaged_identity_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / identity.FILE_NAME).write_text("{")
     with pytest.raises(identity.IdentityError, match="--force"):
         identity.load(tmp_path)
+
+
+def test_an_interrupted_enrolment_ends_without_a_trace(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(enrolment, "_register", interrupted)
+    assert cli.main(["enroll", "https://127.0.0.1:1", TOKEN]) == 130
+    assert capsys.readouterr().err == ""
+    assert [p.name for p in home.iterdir()] == ["agent.lock"]
