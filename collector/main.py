@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 
 from collector import certificates, data_dir
+from collector.app import restarts
 from collector.fronts.rest import application, openapi, parts, table
 from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
@@ -52,6 +53,7 @@ def serve(settings: Settings) -> None:
     hush()
     with data_dir.locked(settings.data_dir), _listening(settings) as listener:
         data = open_database(settings)
+        data.write_now(restarts.begin, now_ms())
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(settings, data, listener))
@@ -80,6 +82,12 @@ def open_database(settings: Settings, *, new: bool = False) -> Database:
 
 def joining(settings: Settings) -> parts.Joining:
     """What new nodes need to know. Raises CertificateError."""
+    known = settings.data_dir / _CA_FILE
+    if settings.own_ca and known.exists() and not certificates.has_authority(_tls_dir(settings)):
+        raise certificates.CertificateError(
+            f"{_tls_dir(settings)} has lost the CA that nodes trust: restore it from a backup; or remove"
+            f" {known} to have a new one made, and enrol every node again"
+        )
     authority = certificates.authority(_tls_dir(settings), now_ms()) if settings.own_ca else None
     if authority is not None:
         certificates.publish(authority, settings.data_dir / _CA_FILE)

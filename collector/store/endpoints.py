@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from collector.domain.endpoints import Endpoint
+from collector.store import ids
 from collector.store.session import Session
 from shared.names import EndpointId, NodeId, UserId
 
@@ -13,10 +14,11 @@ _SELECT = "SELECT id, node_id, name, protocol, listen, port, factor_permille FRO
 def insert(session: Session, endpoint: Endpoint) -> Endpoint:
     """Store a new endpoint; returns it with its id."""
     rows = session.rows(
-        "INSERT INTO endpoint (node_id, name, protocol, listen, port, factor_permille)"
-        " VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO endpoint (id, node_id, name, protocol, listen, port, factor_permille)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
         " RETURNING id, node_id, name, protocol, listen, port, factor_permille",
         (
+            ids.following(session, "endpoint"),
             *(endpoint.node, endpoint.name, endpoint.protocol),
             *(endpoint.listen, endpoint.port, endpoint.factor_permille),
         ),

@@ -15,6 +15,7 @@ class Ledger:
 
     number: int
     node: NodeId
+    epoch: int = 0
 
 
 def ledger(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> Ledger:
@@ -24,7 +25,7 @@ def ledger(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> Ledge
         " ON CONFLICT (name) DO NOTHING",
         (name, node, now_ms),
     )
-    return Ledger(*session.rows("SELECT id, node_id FROM ledger WHERE name = ?", (name,))[0])
+    return Ledger(*session.rows("SELECT id, node_id, epoch FROM ledger WHERE name = ?", (name,))[0])
 
 
 def seen(session: Session, number: int, users: Iterable[UserId]) -> dict[Key, Seen]:

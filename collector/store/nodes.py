@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from collector.domain.nodes import Node, NodeView
+from collector.store import ids
 from collector.store.session import Session
 from shared.messages import Heartbeat
 from shared.names import NodeId
@@ -38,9 +39,9 @@ class Standing:
 def insert(session: Session, node: Node) -> Node:
     """Store a new node; returns it with its id."""
     rows = session.rows(
-        "INSERT INTO node (name, region, link_mbps, created_ms, credential, revoked, generation,"
-        " acknowledged, horizon) VALUES (?, ?, ?, ?, 0, FALSE, 0, 0, 0) RETURNING id",
-        (node.name, node.region, node.link_mbps, node.created_ms),
+        "INSERT INTO node (id, name, region, link_mbps, created_ms, credential, revoked, generation,"
+        " acknowledged, horizon) VALUES (?, ?, ?, ?, ?, 0, FALSE, 0, 0, 0) RETURNING id",
+        (ids.following(session, "node"), node.name, node.region, node.link_mbps, node.created_ms),
     )
     return require(session, NodeId(rows[0][0]))
 

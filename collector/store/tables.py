@@ -239,6 +239,13 @@ class Incident(Table):
         indexes: ClassVar[Any] = ((("node_id", "number"), True),)
 
 
+class Fact(Table):
+    """One small number by its name."""
+
+    name = peewee.TextField(primary_key=True)
+    value = peewee.BigIntegerField()
+
+
 class Event(Table):
     """A change of state, with who made it."""
 
@@ -265,5 +272,6 @@ ALL: tuple[type[Table], ...] = (
     Failure,
     Quarantine,
     Incident,
+    Fact,
     Event,
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from collector.domain.users import EndpointUsage, Status, User
+from collector.store import ids
 from collector.store.session import Session
 from shared.names import EndpointId, UserId
 
@@ -18,9 +19,10 @@ _SELECT = """
 def insert(session: Session, user: User, uuid_key: str) -> User:
     """Store a new user; returns him with his id."""
     rows = session.rows(
-        'INSERT INTO "user" (uuid, uuid_key, name, name_key, status, reason, quota_bytes, up_limit_bytes,'
-        " down_limit_bytes, terms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        'INSERT INTO "user" (id, uuid, uuid_key, name, name_key, status, reason, quota_bytes, up_limit_bytes,'
+        " down_limit_bytes, terms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
+            ids.following(session, "user"),
             *(user.uuid, uuid_key, user.name, user.name, user.status.value, user.reason),
             *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.created_ms),
         ),

@@ -1,4 +1,4 @@
-# Limits by direction, traffic factors, and leases; a migration is never edited after its release.
+# Limits by direction, traffic factors, leases, and numbers that outlive a backup; a migration is never edited after its release.
 from peewee import *
 
 
@@ -22,7 +22,13 @@ def up(migrator, db):
             table_name = 'recall'
             primary_key = CompositeKey('node_id', 'user_id')
             without_rowid = True
-    db.create_tables([Lease, Recall])
+    class Fact(Model):
+        name = TextField(primary_key=True)
+        value = BigIntegerField()
+        class Meta:
+            database = db
+            table_name = 'fact'
+    db.create_tables([Lease, Recall, Fact])
     migrator.migrate(
         migrator.add_column('endpoint', 'factor_permille', IntegerField(default=1000)),
         migrator.add_column('user', 'up_limit_bytes', BigIntegerField(null=True)),
@@ -41,6 +47,7 @@ def down(migrator, db):
         migrator.drop_column('user', 'down_limit_bytes'),
         migrator.drop_column('user', 'up_limit_bytes'),
         migrator.drop_column('endpoint', 'factor_permille'),
+        migrator.drop_table('fact'),
         migrator.drop_table('recall'),
         migrator.drop_table('lease'),
     )

@@ -65,5 +65,17 @@ def opened(directory: Path) -> Iterator[Fleet]:
         db.close()
 
 
+@contextmanager
+def reopened(directory: Path) -> Iterator[Fleet]:
+    """The fleet that this directory holds."""
+    db = Database.open(directory)
+    try:
+        node = db.read_now(nodes.find, "node-1")
+        assert node is not None
+        yield Fleet(db, node, db.read_now(endpoints.of_node, node.id)[0])
+    finally:
+        db.close()
+
+
 def _usage(user: int, endpoint: int, up: int, down: int) -> Usage:
     return Usage(UserId(user), EndpointId(endpoint), up, down)
