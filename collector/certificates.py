@@ -53,6 +53,11 @@ class Authority:
         return "sha256:" + hashlib.sha256(der).hexdigest()
 
 
+def has_authority(directory: Path) -> bool:
+    """Whether an authority is kept in this directory."""
+    return (directory / _CA_FILE).exists()
+
+
 def authority(directory: Path, now_ms: int) -> Authority:
     """The authority kept in this directory, made where there is none. Raises CertificateError."""
     path = directory / _CA_FILE

@@ -22,10 +22,16 @@ class DataDirError(Exception):
 
 
 def prepare(path: Path) -> None:
-    """Make the directory where there is none, for its owner only. Raises DataDirError."""
+    """Make the directory where there is none, for its owner only. Raises DataDirError.
+
+    One that holds something of others is left as it is: closing a system's directory would break the system.
+    """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o700)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            if any(path.iterdir()):
+                raise DataDirError(f"{path} is open to others and not empty: choose a directory of its own")
+            path.chmod(0o700)
     except OSError as error:
         raise DataDirError(
             f"{path}: cannot be made ready ({error.strerror}); run this as the user who owns it,"

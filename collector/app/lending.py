@@ -37,7 +37,8 @@ def renew(
     limited = {number: user for number, user in users.items() if user.limited}
     returned = {lease.user: lease for lease in report.returned if lease.user in users}
     concerned = limited.keys() | returned.keys()
-    if not concerned or not leases.advance(session, source.number, report.order):
+    newest = leases.advance(session, source.number, report.order)
+    if not concerned or not newest:
         return Change([])
     held = leases.holdings(session, concerned, active_since_ms=now_ms - _ACTIVE_MS)
     for number in concerned:

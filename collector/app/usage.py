@@ -39,6 +39,7 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
             quarantined=answers,
             stopped=sorted(number for number, user in charged.items() if not user.served),
             leases=lent.value,
+            epoch_seen=max(source.epoch, report.order[0]),
         ),
         moved | lent.nodes,
     )

@@ -249,3 +249,12 @@ def test_a_lost_database_is_never_replaced_by_an_empty_one(run: Run, data: Path,
 def test_a_bad_name_of_the_first_admin_changes_nothing(run: Run, data: Path) -> None:
     assert run("init", "--admin", "a\nb")[0] == 1
     assert not data.exists()
+
+
+def test_a_lost_ca_is_never_replaced_by_another(run: Run, data: Path) -> None:
+    run("init")
+    (data / "tls" / "authority.pem").unlink()
+    status, _, err = run("node", "enroll", "n1")
+    assert status == 1
+    assert "restore it from a backup" in err
+    assert not (data / "tls" / "authority.pem").exists()

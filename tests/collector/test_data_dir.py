@@ -19,6 +19,14 @@ def test_a_directory_that_is_there_is_closed_to_others(tmp_path: Path) -> None:
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
+def test_a_directory_that_holds_something_of_others_is_not_closed_to_them(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "of-others").touch()
+    with pytest.raises(data_dir.DataDirError, match="a directory of its own"):
+        data_dir.prepare(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
 def test_a_directory_that_cannot_be_made_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(data_dir.DataDirError, match="TIDEGATE_COLLECTOR_DATA_DIR"):

@@ -151,3 +151,11 @@ def test_a_dearer_endpoint_bills_more_and_is_lent_fewer_raw_bytes(fleet: Fleet) 
     assert lent.total is not None
     assert lent.total * 3 <= GB
     assert lent.total < plain.total // 2
+
+
+def test_the_answer_tells_the_highest_epoch_so_that_a_restored_node_notices(fleet: Fleet) -> None:
+    user = fleet.user()
+    for epoch, seen in ((3, 3), (2, 3), (4, 4)):
+        row = (0, Usage(user.id, fleet.endpoint.id, 0, 1))
+        report = Received(ledger=LEDGER, rows=[row], undecodable=[], order=(epoch, 1))
+        assert fleet.db.write_now(usage.ingest, fleet.node.id, report, LATER_MS).value.epoch_seen == seen
