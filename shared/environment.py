@@ -59,11 +59,11 @@ class Reader:
 
     def number(self, name: str, default: float, *, low: float, high: float) -> float:
         """A number within bounds."""
-        return self.value(name, lambda text: _between(float(text), low, high), default)
+        return self.value(name, lambda text: _between(_number(text, float), low, high), default)
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         """A whole number within bounds."""
-        return self.value(name, lambda text: int(_between(int(text), low, high)), default)
+        return self.value(name, lambda text: int(_between(_number(text, int), low, high)), default)
 
     def choice(self, name: str, default: str, *, among: tuple[str, ...]) -> str:
         """One of a few words."""
@@ -107,6 +107,13 @@ def _flag(text: str) -> bool:
     if text.lower() in _FALSE:
         return False
     raise ValueError("must be yes or no")
+
+
+def _number(text: str, kind: Callable[[str], float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError("must be a number" if kind is float else "must be a whole number") from None
 
 
 def _between(number: float, low: float, high: float) -> float:

@@ -170,13 +170,15 @@ class ReportAnswer(Message, frozen=True):
     """Sent after the commit.
 
     `stopped` names users of this report who may no longer be served: the node cuts them at once, without
-    waiting for the desired state that says the same.
+    waiting for the desired state that says the same. `epoch_seen` is the highest epoch this ledger has
+    reported under: one above the node's own means that the node's state was restored from a backup.
     """
 
     accepted: int
     quarantined: list[Quarantined] = []
     stopped: list[UserId] = []
     leases: list[Lease] = []
+    epoch_seen: int = 0
 
 
 # --- health ------------------------------------------------------------------------------------------------

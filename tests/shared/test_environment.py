@@ -53,3 +53,11 @@ def test_a_secret_file_that_cannot_be_read_is_a_problem_in_words(tmp_path: Path)
 
 def test_variables_of_others_are_left_alone() -> None:
     Reader({"HOME": "/root", "XY": "1"}, "X_").finish()
+
+
+@pytest.mark.parametrize("text", ["abc", "1.5", ""])
+def test_what_is_no_whole_number_is_said_so_in_words(text: str) -> None:
+    reader = Reader({"X_TTL_S": text}, "X_")
+    reader.integer("TTL_S", 600, low=1, high=3600)
+    with pytest.raises(SettingsError, match="must be a whole number"):
+        reader.finish()
