@@ -122,6 +122,10 @@ class Ledger:
         before.update(changed)
         return grown
 
+    def preview(self, reading: Reading) -> dict[Meter, Count]:
+        """The totals that booking this reading would change; nothing is kept."""
+        return {which: one.total for which, one in meter.advance(self._standings, reading).items()}
+
     def hold(self, held: plan.Holding) -> None:
         """Keep the desired state; only what changed is written."""
         before = self._held
@@ -155,10 +159,11 @@ class Ledger:
         for user in gone:
             self._leases.pop(user, None)
 
-    def begin_epoch(self) -> None:
-        """A new agent begins: its reports are younger than all before."""
-        self.note("epoch", self.epoch + 1)
-        self.epoch += 1
+    def begin_epoch(self, after: int = 0) -> None:
+        """Reports from now on are younger than all before, and than all of the epoch `after`."""
+        epoch = max(self.epoch, after) + 1
+        self.note("epoch", epoch)
+        self.epoch = epoch
 
     def answered(self, boot_s: float) -> None:
         """A report that was sent so many seconds after boot was answered."""

@@ -104,7 +104,8 @@ def trust(url: str, ca_pem: str | None) -> ssl.SSLContext | bool:
         # cadata given: the system's store is not loaded, which also saves a megabyte or two.
         return ssl.create_default_context(cadata=ca_pem)
     except ssl.SSLError as error:
-        raise LinkError(f"the collector's CA certificate cannot be used: {error.reason}") from error
+        reason = error.reason or error
+        raise LinkError(f"the collector's CA cannot be used ({reason}): enrol this node again") from error
 
 
 class Link:

@@ -5,11 +5,11 @@ hears of it; what a report said counts as said only once it was answered.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.core import leases
-from agent.core.counting import Meter
+from agent.core.counting import Count, Meter
 from agent.core.leases import Moved
 from agent.core.plan import Holding
 from agent.ledger import Ledger
@@ -45,8 +45,8 @@ class Loans:
 
     ledger: Ledger
     terms: dict[UserId, int] = field(default_factory=dict)
-    #: Where each user has ever been counted, and what he has moved there in all.
-    meters: dict[UserId, set[Meter]] = field(default_factory=dict)
+    #: What each user has moved on each endpoint, and in all; ahead of the ledger while it cannot be written.
+    totals: dict[UserId, dict[Meter, Count]] = field(default_factory=dict)
     moved: dict[UserId, Moved] = field(default_factory=dict)
     moved_s: dict[UserId, float] = field(default_factory=dict)
     #: Lowered leases that no answered report has told yet.
@@ -57,7 +57,7 @@ class Loans:
 
     def __post_init__(self) -> None:
         """Sum up what the ledger knows."""
-        self.grew(self.ledger.standings)
+        self.grew({meter: standing.total for meter, standing in self.ledger.standings.items()})
         # What was lent to the idle before this agent began goes back like any other.
         self.moved_s = dict.fromkeys(self.ledger.leases, time.monotonic())
 
@@ -75,13 +75,13 @@ class Loans:
         self._lower(void, keep_spare=False)
         self._bar()
 
-    def grew(self, meters: Iterable[Meter]) -> list[UserId]:
+    def grew(self, totals: Mapping[Meter, Count]) -> list[UserId]:
         """Take in new totals; returns the users who have just used up their lease."""
         now_s = time.monotonic()
         users: set[UserId] = set()
-        for meter in meters:
+        for meter, total in totals.items():
             users.add(meter.user)
-            self.meters.setdefault(meter.user, set()).add(meter)
+            self.totals.setdefault(meter.user, {})[meter] = total
         self.moved |= {user: self._sum(user) for user in users}
         self.moved_s |= dict.fromkeys(users, now_s)
         spent = [
@@ -136,7 +136,7 @@ class Loans:
         return self.fenced != before
 
     def _sum(self, user: UserId) -> Moved:
-        totals = [self.ledger.total(meter) for meter in self.meters[user]]
+        totals = self.totals[user].values()
         return Moved(sum(one.up for one in totals), sum(one.down for one in totals))
 
     def _bar(self) -> None:

@@ -15,9 +15,6 @@ from shared import logs
 
 LOGGER = logging.getLogger(__name__)
 
-#: Seconds before a ledger that could not be written is tried again.
-_FULL_DISK_S = 1.0
-
 
 class MeterLoop:
     """From the counters to the ledger."""
@@ -38,7 +35,8 @@ class MeterLoop:
             return node.pace.poll_s
         except LedgerError as error:
             node.trouble("ledger", str(error))
-            return _FULL_DISK_S
+            await self._enforce()
+            return node.pace.poll_s
         node.well("reading")
         if grown:
             node.well("ledger")
@@ -54,7 +52,7 @@ class MeterLoop:
             for user in spent:
                 node.spent.pop(user, None)
         if node.loans.fence():
-            logs.event(LOGGER, logging.WARNING, "fence", down=node.loans.fenced)
+            logs.event(LOGGER, logging.INFO, "fence", down=node.loans.fenced)
             await serving.settle(node)
 
     async def run(self) -> None:

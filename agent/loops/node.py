@@ -116,6 +116,7 @@ class Node:
         """Show a lasting problem in the heartbeat, and log it once."""
         if self.problems.get(topic) != what:
             logs.event(LOGGER, logging.ERROR, "trouble", topic=topic, what=what)
+            self.unwell.set()
         self.problems[topic] = what
 
     def well(self, topic: str) -> None:
@@ -137,7 +138,13 @@ class Node:
         async with self.metering:
             read_s = time.monotonic()
             reading = await self.driver.read()
-            grown = self.ledger.book(reading)
+            try:
+                grown = self.ledger.book(reading)
+            except LedgerError:
+                # A disk that is full must not be a way around a quota.
+                unsaved = self.loans.grew(self.ledger.preview(reading))
+                self.spent |= dict.fromkeys(unsaved, read_s)
+                raise
         self.spent |= dict.fromkeys(self.loans.grew(grown), read_s)
         for meter in grown:
             self.unreported.setdefault(meter, read_s)

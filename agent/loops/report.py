@@ -80,8 +80,19 @@ class ReportLoop:
             raise
         _log_quarantined(report, answer)
         node.ledger.answered(sent_boot_s)
+        if answer.epoch_seen > node.ledger.epoch:
+            self._restored(answer.epoch_seen)
         freed = node.loans.answered(words, answer.leases, time.monotonic())
         return len(told), frozenset(answer.stopped), generation, freed
+
+    def _restored(self, epoch_seen: int) -> None:
+        node = self._node
+        node.ledger.begin_epoch(after=epoch_seen)
+        node.incident(
+            "state_restored",
+            "this node's state was restored from a backup: it is older than what it has reported. Nothing is"
+            " billed twice; bytes of a core that ended since may stay unbilled, up to what was billed before",
+        )
 
     def _row(self, meter: Meter) -> Usage:
         total = self._node.ledger.total(meter)

@@ -77,6 +77,7 @@ class Collector:
     quarantined: list[Quarantined] = field(default_factory=list)
     #: What is lent to whom; told whenever a report names him.
     leases: dict[UserId, Lease] = field(default_factory=dict)
+    epoch_seen: int = 0
     incidents_seen: int = 0
     revoked: bool = False
     away: bool = False
@@ -143,6 +144,7 @@ class Collector:
             quarantined=self.quarantined,
             stopped=over,
             leases=[lease for user, lease in self.leases.items() if user in named],
+            epoch_seen=max(self.epoch_seen, report.epoch),
         )
 
     def _usage(self, report: Report) -> httpx.Response:

@@ -147,7 +147,7 @@ def test_new_credentials_of_the_same_node_keep_what_its_ledger_has_not_told(
             book = ledger.open_ledger(home / ledger.FILE_NAME)
             book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(1, 1)}))
             book.close()
-    assert ledger.peek(home / ledger.FILE_NAME)["up_bytes"] == 1
+    assert inspection.peek(home / ledger.FILE_NAME)["up_bytes"] == 1
 
 
 @pytest.mark.parametrize("token", ["t\u00f6ken", "two words", "", "line\nbreak"])

@@ -136,10 +136,17 @@ async def start(
 
 
 def prepare(run_dir: Path) -> None:
-    """Make the run directory, open to its owner only. Raises DriverError when that is not possible."""
+    """Make the run directory, open to its owner only. Raises DriverError when that is not possible.
+
+    One that holds something of others is left as it is: closing a system's directory would break the system.
+    """
     try:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        run_dir.chmod(0o700)
+        if run_dir.stat().st_mode & 0o077:
+            if any(run_dir.iterdir()):
+                reason = "is open to others and not empty: choose a directory of its own"
+                raise base.DriverError(f"the run directory {run_dir} {reason}")
+            run_dir.chmod(0o700)
     except OSError as error:
         raise base.DriverError(f"the run directory {run_dir} cannot be made: {error.strerror}") from error
 

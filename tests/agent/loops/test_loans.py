@@ -2,12 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from agent.core import leases
 from agent.core.counting import Meter
 from agent.drivers.memory import MemoryDriver
+from agent.ledger import Ledger, LedgerError
 from agent.loops.meter import MeterLoop
 from agent.loops.report import ReportLoop
 from agent.loops.sync import SyncLoop
@@ -205,5 +207,45 @@ def test_a_node_that_nobody_answers_for_a_day_serves_no_limited_user(tmp_path: P
             await ReportLoop(node).once()
             await MeterLoop(node).once()
             assert driver.traffic(ALICE, 0, 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_full_disk_is_no_way_around_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise LedgerError("the disk is full")
+
+    async def scenario() -> None:
+        collector, driver = staffed(100), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).compare_once()
+            await ReportLoop(node).once()
+            monkeypatch.setattr(Ledger, "book", full)
+            driver.traffic(ALICE, 0, 101)
+            driver.traffic(BOB, 0, 101)
+            await MeterLoop(node).once()
+            assert not driver.traffic(ALICE, 0, 1)
+            assert driver.traffic(BOB, 0, 1)
+            monkeypatch.undo()
+            await MeterLoop(node).once()
+            assert node.ledger.total(ALICE).down == 101
+
+    asyncio.run(scenario())
+
+
+def test_a_node_restored_from_a_backup_says_so_and_is_heard_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(100), MemoryDriver()
+        collector.epoch_seen = 7
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).compare_once()
+            await ReportLoop(node).once()
+            assert node.ledger.epoch == 8
+            assert [one.kind for one in node.ledger.incidents()] == ["state_restored"]
+            driver.traffic(BOB, 0, 1)
+            await MeterLoop(node).once()
+            await ReportLoop(node).once()
+            assert collector.reports[-1].epoch == 8
+            assert len(node.ledger.incidents()) == 1
 
     asyncio.run(scenario())
