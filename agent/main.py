@@ -113,9 +113,7 @@ async def _stop(node: Node, report: ReportLoop) -> None:
     logs.event(LOGGER, logging.INFO, "agent_stopping")
     try:
         async with asyncio.timeout(_STOP_S), node.changing:
-            if await serving.last_reading(node):
-                await node.driver.stop()
-            else:
+            if not await serving.finish(node):
                 logs.event(LOGGER, logging.ERROR, "core_left_running", reason="its counters cannot be kept")
     except (TimeoutError, DriverError) as error:
         logs.event(LOGGER, logging.ERROR, "core_not_stopped", reason=str(error) or "it took too long")

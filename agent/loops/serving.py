@@ -19,16 +19,18 @@ from agent.core.counting import Meter
 from agent.core.served import Served
 from agent.drivers.base import CoreDownError, DriverError
 from agent.ledger import LedgerError
-from agent.loops import obstacles
+from agent.loops import obstacles, outcomes
 from agent.loops.node import Node, now_ms
 from shared import logs
-from shared.messages import Account, Applied, Endpoint, Item
+from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
 
 LOGGER = logging.getLogger(__name__)
 
 #: Accounts added in one step: about 40 ms at 5,000 a second.
 JOIN_STEP = 200
+#: The fact that the core was ended after a last reading.
+_STOPPED = "core_stopped"
 #: Users named in one log line.
 _SHOWN_USERS = 100
 
@@ -40,6 +42,12 @@ async def boot(node: Node) -> None:
     """
     async with node.changing:
         found = await _adopted(node)
+        if found is None and node.ledger.settled and node.ledger.fact(_STOPPED) != 1:
+            node.incident(
+                "core_lost",
+                "the core ended while no agent was there to read it: what passed since the last reading"
+                " is not counted",
+            )
         if found is not None and node.ledger.settled and not node.holding.revoked:
             node.serving = found
             logs.event(LOGGER, logging.INFO, "core_adopted", accounts=len(found.accounts))
@@ -50,6 +58,7 @@ async def boot(node: Node) -> None:
             await start(node)
             logs.event(LOGGER, logging.INFO, "core_started", accounts=len(node.serving.accounts))
         node.ledger.settle()
+        node.ledger.note(_STOPPED, 0)
     await settle(node)
 
 
@@ -61,7 +70,7 @@ async def settle(node: Node) -> None:
         while await _step(node, tried):
             pass
         async with node.changing:
-            conclude(node)
+            outcomes.conclude(node)
 
 
 async def enforce(node: Node, users: Collection[UserId], generation: int) -> None:
@@ -95,8 +104,7 @@ async def keep_stopped(node: Node) -> None:
         try:
             status = await node.driver.status()
             if node.holding.revoked and (status.running or node.serving.endpoints):
-                await last_reading(node)
-                await node.driver.stop()
+                await finish(node)
                 node.serving = Served()
         except DriverError as error:
             node.trouble("stop", str(error))
@@ -123,6 +131,15 @@ async def last_reading(node: Node) -> bool:
     return True
 
 
+async def finish(node: Node) -> bool:
+    """Read the core a last time and end it; False, and it goes on, when its counters cannot be kept."""
+    if not await last_reading(node):
+        return False
+    await node.driver.stop()
+    node.ledger.note(_STOPPED, 1)
+    return True
+
+
 async def start(node: Node) -> None:
     """Start the core with everything wanted, or with as much of it as it takes. Raises DriverError.
 
@@ -141,34 +158,6 @@ async def start(node: Node) -> None:
     else:
         node.serving = wanted
     node.certain = True
-
-
-def conclude(node: Node) -> None:
-    """Note for the collector which items changed between served and not served."""
-    failures = {**node.wanted().failures, **plan.account_failures(node.unjoined)}
-    items = node.holding.items
-    failures = {key: reason for key, reason in failures.items() if key in items}
-    changed = {
-        key for key in failures.keys() | node.failures.keys() if failures.get(key) != node.failures.get(key)
-    }
-    node.failures = failures
-    tell(node, changed)
-
-
-def tell(node: Node, keys: Collection[str]) -> None:
-    """Queue the outcome of these items; a newer outcome of one item replaces the older."""
-    for key in keys:
-        item = node.holding.items.get(key)
-        if item is not None:
-            error = node.failures.get(key)
-            node.untold[key] = Applied(key=key, generation=item.generation, error=error)
-
-
-def tell_gone(node: Node, items: Collection[Item]) -> None:
-    """Queue the success of items that are no longer served."""
-    for item in items:
-        if item.key not in node.holding.items:
-            node.untold[item.key] = Applied(key=item.key, generation=item.generation)
 
 
 async def _adopted(node: Node) -> Served | None:

@@ -12,7 +12,7 @@ from itertools import islice
 from agent.core import plan
 from agent.core.served import Served
 from agent.link import LinkProblem, RefusedError
-from agent.loops import obstacles, pace, serving
+from agent.loops import obstacles, outcomes, pace, serving
 from agent.loops.node import Node
 from shared import logs
 from shared.messages import DesiredState, SyncReport
@@ -80,7 +80,7 @@ class SyncLoop:
 
     async def run(self) -> None:
         """Poll for ever."""
-        serving.tell(self._node, self._node.holding.items)
+        outcomes.tell(self._node, self._node.holding.items)
         await pace.forever(self._node, "sync", self.once)
 
     async def run_compare(self) -> None:
@@ -110,9 +110,9 @@ class SyncLoop:
         if before.revoked:
             await serving.resume(node)
         await self._settle()
-        serving.tell(node, [key for key, item in after.items.items() if before.items.get(key) != item])
+        outcomes.tell(node, [key for key, item in after.items.items() if before.items.get(key) != item])
         gone = [item for item in state.items if item.body is None]
-        serving.tell_gone(node, gone)
+        outcomes.tell_gone(node, gone)
         return True
 
     async def _settle(self) -> None:

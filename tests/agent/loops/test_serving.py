@@ -275,3 +275,26 @@ def test_an_endpoint_whose_port_is_taken_disturbs_nobody_and_is_served_once_the_
             assert {e.port for e in (await driver.served()).endpoints.values()} == {443, 80}
 
     asyncio.run(scenario())
+
+
+def test_a_core_that_ended_while_no_agent_was_there_is_an_incident(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver):
+            pass
+        driver.crash()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            assert [one.kind for one in node.ledger.incidents()] == ["core_lost"]
+
+    asyncio.run(scenario())
+
+
+def test_a_core_that_was_ended_in_order_is_none(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            assert await serving.finish(node)
+        async with fleet.node(tmp_path, collector, driver) as node:
+            assert not node.ledger.incidents()
+
+    asyncio.run(scenario())
