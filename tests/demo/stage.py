@@ -71,5 +71,5 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _aligned(text: str, width: int, numeric: bool) -> str:  # noqa: FBT001 - zipped from a column
+def _aligned(text: str, width: int, numeric: bool) -> str:
     return text.rjust(width) if numeric else text.ljust(width)
