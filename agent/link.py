@@ -105,7 +105,8 @@ def trust(url: str, ca_pem: str | None) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cadata=ca_pem)
     except ssl.SSLError as error:
         reason = error.reason or error
-        raise LinkError(f"the collector's CA cannot be used ({reason}): enrol this node again") from error
+        detail = f"the collector's CA certificate cannot be used ({reason}): enrol this node again"
+        raise LinkError(detail) from error
 
 
 class Link:
