@@ -66,8 +66,6 @@ class Ledger:
         self._path = path
         facts = dict(connection.execute("SELECT name, value FROM facts"))
         self.id = LedgerId(facts["id"])
-        #: Whether a core was ever started for this ledger; a core found before that counted for another one.
-        self.settled = bool(facts.get("settled", 0))
         self._generation: str | None = facts.get("core_generation")
         self._left: set[str] = set()
         self._standings = _standings(connection)
@@ -83,6 +81,11 @@ class Ledger:
     def standings(self) -> Mapping[Meter, meter.Standing]:
         """Every meter ever counted."""
         return MappingProxyType(self._standings)
+
+    @property
+    def core_generation(self) -> str | None:
+        """The core that was counted last; another one has counted for another ledger."""
+        return self._generation
 
     @property
     def leases(self) -> Mapping[UserId, Lease]:
@@ -172,12 +175,6 @@ class Ledger:
                 _put(db, "answered_boot", boot_id())
                 _put(db, "answered_boot_s", int(boot_s))
             self.answered_boot_s = boot_s
-
-    def settle(self) -> None:
-        """Remember that the running core counts for this ledger."""
-        if not self.settled:
-            self.note("settled", 1)
-            self.settled = True
 
     def note(self, name: str, value: int) -> None:
         """Keep one small fact, such as the time of the last contact."""

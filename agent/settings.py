@@ -29,7 +29,7 @@ class Settings:
 
     @property
     def lock_file(self) -> Path:
-        """Held as long as an agent lives; Xray ends itself some time after it is free."""
+        """Held as long as an agent lives; some time after it is free Xray serves nobody any more."""
         return self.state_dir / LOCK_NAME
 
 

@@ -111,7 +111,9 @@ def wanted(
         if not isinstance(body, Account) or _is_stopped(held, item, body) or not lent(body):
             continue
         if body.endpoint in endpoints:
-            accounts[Meter(body.user, body.endpoint)] = body
+            # A core knows nothing of terms: whoever is lent anew, or adopted, is not served anew.
+            served = Account(user=body.user, endpoint=body.endpoint, uuid=body.uuid)
+            accounts[Meter(body.user, body.endpoint)] = served
         else:
             failures[key] = f"endpoint {body.endpoint} is not served by this node"
     return Wanted(Served(endpoints, accounts), failures)

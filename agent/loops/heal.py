@@ -2,7 +2,7 @@
 
 What always holds: every failure becomes an incident with its cause in words; the core comes back with the
 last good state, whether or not the collector can be asked; a core that hangs is read a last time if it lets
-us. A revoked node's core is kept stopped.
+us, and what the ledger cannot keep of that puts its restart off. A revoked node's core is kept stopped.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ LOGGER = logging.getLogger(__name__)
 
 #: Seconds between looks at a core that has not said that it ended.
 CHECK_S = 1.0
+#: How long a core that hangs may take to be cut and read.
+_LAST_READING_S = 2.0
 
 
 class HealLoop:
@@ -30,66 +32,79 @@ class HealLoop:
         self._check_s = check_s
         self._health = heal.Health()
         self._failed_before = False
+        #: A core that was cut and not restarted looks well: it must not stay like that.
+        self._put_off = False
+        self._look_due_s = time.monotonic() + check_s
 
     async def once(self) -> float:
         """Wait for a failure at most one interval, and mend it; returns the seconds until the next look."""
-        failure = await self._failure()
-        if failure is not None:
-            await self._mend(failure)
+        node = self._node
+        if node.holding.revoked:
+            await serving.keep_stopped(node)
+            await asyncio.sleep(self._check_s)
+            return 0.0
+        exited = await self._exited()
+        began_s = time.monotonic()
+        mended = await self._mend(exited)
+        if mended or self._put_off:
+            await serving.settle(node)
+            self._put_off = False
+        if mended:
+            down_ms = round(1000 * (time.monotonic() - began_s), 1)
+            logs.event(LOGGER, logging.WARNING, "core_restarted", cause=mended.detail, down_ms=down_ms)
         return 0.0
 
     async def run(self) -> None:
         """Watch for ever."""
         await pace.forever(self._node, "heal", self.once)
 
-    async def _failure(self) -> heal.Failure | None:
-        node = self._node
-        if node.holding.revoked:
-            await serving.keep_stopped(node)
-            await asyncio.sleep(self._check_s)
-            return None
+    async def _exited(self) -> str | None:
+        """The cause when the core says that it ended; None when the time for the next look has come."""
+        wait_s = self._look_due_s - time.monotonic()
+        if wait_s <= 0:
+            return None  # the last look waited for an answer that long
         try:
-            async with asyncio.timeout(self._check_s):
-                return heal.Failure("core_exited", await node.driver.exited())
+            async with asyncio.timeout(wait_s):
+                return await self._node.driver.exited()
         except TimeoutError:
-            return await self._look()
+            return None
 
-    async def _look(self) -> heal.Failure | None:
+    async def _mend(self, exited: str | None) -> heal.Failure | None:
+        """Look at the core and restart it where that is needed; the failure that was mended."""
         async with self._node.changing:
-            if self._node.holding.revoked:
+            failure = await self._look(exited)
+            if failure is None:
                 return None
+            if not self._failed_before:
+                self._node.incident(failure.kind, failure.detail)
+            chance = random.random()  # noqa: S311 - a timer, not a secret
+            delay_s = heal.restart_delay_s(self._health, now_ms=now_ms(), chance=chance)
+            if not delay_s:
+                return failure if await self._restart(failure) else None
+        await asyncio.sleep(delay_s)
+        async with self._node.changing:
+            # Somebody else may have restarted the core while this loop waited.
             status = await self._node.driver.status()
+            if self._node.holding.revoked or (status.running and status.problem is None):
+                return None
+            return failure if await self._restart(failure) else None
+
+    async def _look(self, exited: str | None) -> heal.Failure | None:
+        if self._node.holding.revoked:
+            return None
+        self._look_due_s = time.monotonic() + self._check_s
+        status = await self._node.driver.status()
+        if exited is not None and not status.running:
+            return heal.Failure("core_exited", exited)
         self._health, failure = heal.check(self._health, status)
         return failure
 
-    async def _mend(self, failure: heal.Failure) -> None:
-        node = self._node
-        began_s = time.monotonic()
-        async with node.changing:
-            if node.holding.revoked or await self._serves():
-                return
-        if not self._failed_before:
-            node.incident(failure.kind, failure.detail)
-        chance = random.random()  # noqa: S311 - a timer, not a secret
-        await asyncio.sleep(heal.restart_delay_s(self._health, now_ms=now_ms(), chance=chance))
-        async with node.changing:
-            if node.holding.revoked or await self._serves():
-                return
-            self._health = heal.restarted(self._health, now_ms=now_ms())
-            if not await self._restart(failure):
-                return
-        await serving.settle(node)
-        down_ms = round(1000 * (time.monotonic() - began_s), 1)
-        logs.event(LOGGER, logging.WARNING, "core_restarted", cause=failure.detail, down_ms=down_ms)
-
-    async def _serves(self) -> bool:
-        # Somebody else may have restarted the core while this loop waited.
-        status = await self._node.driver.status()
-        return status.running and status.problem is None
-
     async def _restart(self, failure: heal.Failure) -> bool:
-        if failure.hanging:
-            await serving.last_reading(self._node)
+        self._health = heal.restarted(self._health, now_ms=now_ms())
+        # What a core lets us read and the ledger cannot keep would end with it: it stays until it can.
+        if failure.hanging and not await serving.last_reading(self._node, patience_s=_LAST_READING_S):
+            self._put_off, self._node.certain = True, False
+            return False
         try:
             await serving.start(self._node)
         except DriverError as error:

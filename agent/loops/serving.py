@@ -7,6 +7,7 @@ What always holds:
 - Each step takes `changing` anew, so a cut waits for two hundred joining accounts, not for ten thousand.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 import logging
@@ -31,6 +32,8 @@ LOGGER = logging.getLogger(__name__)
 JOIN_STEP = 200
 #: The fact that the core was ended after a last reading.
 _STOPPED = "core_stopped"
+#: Seconds that a core may take to be read first; if it is slower, the next reading makes it known.
+_FIRST_READING_S = 1.0
 #: Users named in one log line.
 _SHOWN_USERS = 100
 
@@ -38,27 +41,19 @@ _SHOWN_USERS = 100
 async def boot(node: Node) -> None:
     """Take over the core that an earlier agent left, or start one with the last good state.
 
-    A core that never counted for this ledger was counted in another one: it is ended, not taken over.
+    A core that this ledger has not counted last was counted in another one: it is ended, not taken over.
     """
     async with node.changing:
-        found = await _adopted(node)
-        if found is None and node.ledger.settled and node.ledger.fact(_STOPPED) != 1:
-            node.incident(
-                "core_lost",
-                "the core ended while no agent was there to read it: what passed since the last reading"
-                " is not counted",
-            )
-        if found is not None and node.ledger.settled and not node.holding.revoked:
-            node.serving = found
-            logs.event(LOGGER, logging.INFO, "core_adopted", accounts=len(found.accounts))
-        elif node.holding.revoked:
+        if node.holding.revoked:
             await node.driver.stop()
             return
+        found = await _adopted(node)
+        if found is not None:
+            node.serving = found
+            logs.event(LOGGER, logging.INFO, "core_adopted", accounts=len(found.accounts))
         else:
             await start(node)
             logs.event(LOGGER, logging.INFO, "core_started", accounts=len(node.serving.accounts))
-        node.ledger.settle()
-        node.ledger.note(_STOPPED, 0)
     await settle(node)
 
 
@@ -118,13 +113,18 @@ async def resume(node: Node) -> None:
         await start(node)
 
 
-async def last_reading(node: Node) -> bool:
-    """End every connection and book what was counted; False when the ledger could not keep it."""
+async def last_reading(node: Node, *, patience_s: float | None = None) -> bool:
+    """End every connection and book what was counted; False when the ledger could not keep it.
+
+    `patience_s` bounds the wait for a core that may never answer, and for another reading that waits for it.
+    """
+    until_s = None if patience_s is None else asyncio.get_running_loop().time() + patience_s
     with _logged("cut_all"):
         await node.driver.cut_all()
     try:
         with _logged("last_reading"):
-            await node.book()
+            async with asyncio.timeout_at(until_s):
+                await node.book()
     except LedgerError as error:
         node.trouble("ledger", str(error))
         return False
@@ -158,14 +158,36 @@ async def start(node: Node) -> None:
     else:
         node.serving = wanted
     node.certain = True
+    await _acquaint(node)
 
 
 async def _adopted(node: Node) -> Served | None:
     try:
-        return await node.driver.adopt()
+        found = await node.driver.adopt()
+        counted = None if found is None else (await node.driver.read()).generation
     except DriverError as error:
         logs.event(LOGGER, logging.WARNING, "adoption_failed", reason=str(error))
         return None
+    if counted == node.ledger.core_generation:
+        return found
+    if node.ledger.core_generation is not None and node.ledger.fact(_STOPPED) != 1:
+        node.incident(
+            "core_lost",
+            "the core ended while no agent was there to read it: what passed since the last reading is not"
+            " counted",
+        )
+    return None
+
+
+async def _acquaint(node: Node) -> None:
+    """Make the core that has just started known to the ledger: it is this ledger's from its first byte on."""
+    try:
+        with _logged("first_reading"):
+            async with asyncio.timeout(_FIRST_READING_S):
+                await node.book()
+        node.ledger.note(_STOPPED, 0)
+    except LedgerError as error:
+        node.trouble("ledger", str(error))
 
 
 async def _step(node: Node, tried: set[Meter]) -> bool:
@@ -288,5 +310,6 @@ def _logged(what: str) -> Iterator[None]:
         yield
     except CoreDownError:
         return
-    except DriverError as error:
-        logs.event(LOGGER, logging.WARNING, "core_silent", during=what, reason=str(error))
+    except (DriverError, TimeoutError) as error:
+        reason = str(error) or "no answer in time"
+        logs.event(LOGGER, logging.WARNING, "core_silent", during=what, reason=reason)

@@ -35,6 +35,10 @@ class Control:
         """Counts of what the host has seen. Raises DriverError when it does not answer."""
         return dict(await self._ask({"op": "stats"}))
 
+    async def fenced(self) -> bool:
+        """Whether the host has cut everybody off; one of an earlier version never does, it ends itself."""
+        return bool((await self.stats()).get("fenced"))
+
     async def _ask(self, question: dict[str, object]) -> dict[str, Any]:
         try:
             async with asyncio.timeout(_DEADLINE_S):

@@ -8,7 +8,7 @@ has stayed unnamed for longer than any name needs to arrive.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -24,6 +24,8 @@ LOGGER = logging.getLogger(__name__)
 PAUSES_S = (0.0, 0.008, 0.015, 0.03, 0.05, 0.09, 0.11)
 #: How long a connection must have stayed without a name before it can be taken for the wanted user's.
 UNNAMED_S = 0.1
+#: How long Xray may take to close its listeners before its connections are ended without that.
+API_PATIENCE_S = 1.0
 
 
 @dataclass
@@ -64,20 +66,39 @@ class Cutter:
         return base.Cut(progress.ended, left=progress.failed > 0 or progress.strangers)
 
     async def cut_all(self) -> base.Cut:
-        """Close all listeners for good, so that nobody comes back, and end every connection to them."""
-        there = await self._api.inbounds()
-        for endpoint in self._ports:
-            if labels.tag(endpoint) in there:
-                await self._api.remove_inbound(labels.tag(endpoint))
+        """Close all listeners for good, so that nobody comes back, and end every connection to them.
+
+        Xray need not answer: a core that hangs loses its connections all the same, but may accept new ones.
+        """
+        closed = await self._answered(self._close_listeners())
         progress = _Progress()
         for pause_s in PAUSES_S:
             await asyncio.sleep(pause_s)
             live = [found for port in self._ports.values() for found in await _connections(port)]
-            if not live and not await self._api.online_users():
+            if not live and not (closed and await self._answered(self._busy())):
                 break
             progress.count(await asyncio.to_thread(sockets.end, live))
-            progress.strangers = bool(live)
-        return base.Cut(progress.ended, left=progress.failed > 0)
+        return base.Cut(progress.ended, left=progress.failed > 0 or (bool(live) and not closed))
+
+    async def _close_listeners(self) -> bool:
+        there = await self._api.inbounds()
+        for endpoint in self._ports:
+            if labels.tag(endpoint) in there:
+                await self._api.remove_inbound(labels.tag(endpoint))
+        return True
+
+    async def _busy(self) -> bool:
+        return bool(await self._api.online_users())
+
+    async def _answered(self, question: Coroutine[None, None, bool]) -> bool:
+        """The answer of Xray, False when it has none within a second."""
+        try:
+            async with asyncio.timeout(API_PATIENCE_S):
+                return await question
+        except (TimeoutError, base.DriverError) as error:
+            reason = str(error) or f"Xray did not answer within {API_PATIENCE_S:g} s"
+            logs.event(LOGGER, logging.WARNING, "xray_silent_during_cut", reason=reason)
+            return False
 
     async def _named(self, emails: Mapping[str, counting.Meter], progress: _Progress) -> bool:
         """One pass over the connections known to be theirs; whether there were any."""

@@ -23,6 +23,7 @@ from agent.drivers.xray import (
     ports,
     process,
     rpc,
+    runfile,
     serving,
     sockets,
 )
@@ -31,6 +32,10 @@ from shared.messages import Account, Endpoint
 from shared.names import EndpointId
 
 LOGGER = logging.getLogger(__name__)
+
+#: Longer than the test of life has: what cannot be taken over is lost with all it counted.
+_ADOPTION_S = 5.0
+_FENCED = "no agent was there for too long, so Xray cut everybody off and serves nobody until it is replaced"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,27 +64,30 @@ class XrayDriver(base.Driver):
     async def adopt(self) -> Served | None:
         """Take over the Xray that an earlier agent left; None when none is left or it does not answer.
 
-        One that runs under other options is taken over too, so that it can be read, but is said to serve no
-        endpoint: this makes the caller replace it, after a last reading.
+        One that runs under other options, or was fenced, is taken over too, so that it can be read, but is
+        said to serve no endpoint: this makes the caller replace it, after a last reading. After None `status`
+        tells what became of it.
         """
         async with self._life:
             await self._let_go()
             found = process.find(self._options.run_dir)
             if found is None:
+                self._problem = _gone(runfile.read(self._options.run_dir))
                 return None
             api, endpoints = rpc.Api(self._options.api), config.endpoints_of(found.run.places)
             try:
-                await api.uptime_s()
-                await control.Control(self._options.control).stats()
+                await api.uptime_s(_ADOPTION_S)
+                fenced = await control.Control(self._options.control).fenced()
                 served = await serving.ask(api, endpoints)
             except base.DriverError as error:
+                self._problem = f"the Xray that an earlier agent left cannot be taken over: {error}"
                 logs.event(LOGGER, logging.WARNING, "xray_not_adopted", reason=str(error))
                 await api.close()
                 found.close()
                 return None
             self._take(found, api, endpoints, served)
         same = config.digest(endpoints, self._options) == found.run.digest
-        return served if same else Served(accounts=served.accounts)
+        return served if same and not fenced else Served(accounts=served.accounts)
 
     async def start(self, served: Served) -> None:
         """Start Xray serving exactly this; ends what runs already, ours or left over.
@@ -143,7 +151,10 @@ class XrayDriver(base.Driver):
         return await self._cutting(lambda cutter: cutter.cut(meters))
 
     async def cut_all(self) -> base.Cut:
-        """Close every listener for good and end every connection: only `read` and `stop` come after this."""
+        """Close every listener for good and end every connection: only `read` and `stop` come after this.
+
+        Of an Xray that does not answer the connections are ended all the same.
+        """
         return await self._cutting(lambda cutter: cutter.cut_all())
 
     async def read(self) -> counting.Reading:
@@ -157,7 +168,7 @@ class XrayDriver(base.Driver):
         return await serving.ask(core.api, core.endpoints)
 
     async def status(self) -> Status:
-        """Whether Xray and its host answer, within two seconds each."""
+        """Whether Xray and its host answer, within a second and two, and serve."""
         core = self._core
         if core is None:
             return Status(running=False, problem=self._problem)
@@ -166,10 +177,10 @@ class XrayDriver(base.Driver):
         version = output.version(core.process.output())
         try:
             await core.api.uptime_s()
-            await core.host.stats()
+            fenced = await core.host.fenced()
         except base.DriverError as error:
             return Status(running=True, version=version, problem=str(error))
-        return Status(running=True, version=version)
+        return Status(running=True, version=version, problem=_FENCED if fenced else None)
 
     async def exited(self) -> str:
         """Wait until a running Xray ends by itself; returns the cause. Waits for one to run if none does."""
@@ -249,6 +260,12 @@ def counts(counters: Mapping[str, int]) -> dict[counting.Meter, counting.Count]:
         if parsed and kind == "traffic" and direction in ("uplink", "downlink"):
             found.setdefault(counting.Meter(*parsed), [0, 0])[direction == "downlink"] = value
     return {meter: counting.Count(up, down) for meter, (up, down) in found.items()}
+
+
+def _gone(run: runfile.Run | None) -> str:
+    if run is None:
+        return "Xray has not been started"
+    return f"the Xray that an earlier agent started, {run.generation}, is gone"
 
 
 def limitations(chosen: options.Options, refusal: str | None) -> tuple[str, ...]:

@@ -4,9 +4,10 @@ Xray lives here so that it, its counters and the register of connections survive
 next agent takes them over. With no binary in the spec the wheel's Xray runs in this process's main thread;
 otherwise the binary runs as a child that dies with this process.
 
-What always holds: only one host runs for one run directory; client addresses stay in memory; the host ends
-itself, Xray included, when no agent has held the lock file for `fence_s` seconds. Light imports only: this
-process carries them for as long as Xray lives.
+What always holds: only one host runs for one run directory; client addresses stay in memory; when no agent
+has held the lock file for `fence_s` seconds the host cuts everybody off and keeps Xray, to be read by the
+next agent, or ends itself, Xray included, where connections cannot be cut. Light imports only: this process
+carries them for as long as Xray lives.
 """
 
 import fcntl

@@ -14,10 +14,10 @@ _MAX_SOCKET_PATH_BYTES = 107
 class Options:
     """Raises ValueError, in words, for a combination that could not work.
 
-    `lock_file` is the file on which the agent holds an exclusive `flock` while it lives; Xray ends itself
-    `fence_s` seconds after the last agent. `binary` names an own Xray, None takes the one of the Python
-    package. `splice` lets the kernel move bytes past the counters, which then stand still until a connection
-    closes: cheaper, but a quota is no longer a bound.
+    `lock_file` is the file on which the agent holds an exclusive `flock` while it lives; `fence_s` seconds
+    after the last agent Xray's users are cut off, and it waits to be read. `binary` names an own Xray, None
+    takes the one of the Python package. `splice` lets the kernel move bytes past the counters, which then
+    stand still until a connection closes: cheaper, but a quota is no longer a bound.
     """
 
     run_dir: Path

@@ -21,7 +21,7 @@ from shared.messages import Endpoint
 from shared.names import EndpointId
 
 START_DEADLINE_S = 10.0
-_TERM_S = 3.0
+_TERM_S = 1.0
 _KILL_S = 5.0
 _POLL_S = 0.005
 _ASK_S = 0.5

@@ -20,7 +20,7 @@ from agent.drivers.xray import xray_pb2 as pb
 MAX_ANSWER_BYTES = 64 << 20
 ALTER_DEADLINE_S = 10.0
 READ_DEADLINE_S = 10.0
-STATUS_DEADLINE_S = 2.0
+STATUS_DEADLINE_S = 1.0
 
 Answer = TypeVar("Answer")
 

@@ -5,12 +5,11 @@ events that have arrived are registered before a question about connections is a
 memory stays bounded.
 
 The control protocol is one JSON object a line, answered by one: `{"op": "connections", "emails": [..]|null}`
-gives `{"connections": {email: [peer in hex, ..]}}`, `{"op": "stats"}` gives counts; anything else gives
-`{"error": sentence}`.
+gives `{"connections": {email: [peer in hex, ..]}}`, `{"op": "stats"}` gives counts and whether the fence has
+cut everybody off, `fenced`; anything else gives `{"error": sentence}`.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import selectors
@@ -21,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from agent.drivers.xray import register, runfile, sockets, webhook
+from agent.drivers.xray import fence, register, runfile, sockets, webhook
 from shared.names import EndpointId
 
 MAX_QUESTION_BYTES = 4 << 20
@@ -31,6 +30,7 @@ KEPT_OUTPUT_BYTES = 4 << 10
 PRUNE_EVERY_S = 30.0
 PRUNE_EVENTS = 4096
 _KILL_AFTER_S = 3.0
+_END_CHECK_S = 0.5
 _READ_BYTES = 1 << 16
 _ROUNDS = 4
 
@@ -55,7 +55,8 @@ class Watcher:
         self._malformed = 0
         self._foreign = 0
         self._selector = selectors.DefaultSelector()
-        self._pruned_at_s = self._agent_seen_s = self._began_s = time.monotonic()
+        self._pruned_at_s = self._began_s = time.monotonic()
+        self._fence = fence.Fence(spec, self._began_s)
         self._pruned_events = 0
         self._kill_at_s: float | None = None
         run_dir = Path(spec.run_dir)
@@ -68,14 +69,12 @@ class Watcher:
 
     def run(self) -> None:
         """Serve for ever; the process ends by a signal."""
-        check_s = min(1.0, self._spec.fence_s / 4)
         due_s = 0.0
         while True:
-            self.turn(check_s)
+            self.turn(max(0.0, due_s - time.monotonic()))
             now_s = time.monotonic()
             if now_s >= due_s or self._grown():
-                due_s = now_s + check_s
-                self._attend(now_s)
+                due_s = now_s + self._attend(now_s)
 
     def turn(self, timeout_s: float) -> None:
         """Serve what is ready: events first, so that an answer knows all that has arrived."""
@@ -186,23 +185,30 @@ class Watcher:
             "dropped": self._register.dropped,
             "malformed": self._malformed,
             "foreign": self._foreign,
+            "fenced": self._fence.fenced,
         }
 
     def _grown(self) -> bool:
         return self._register.events - self._pruned_events >= PRUNE_EVENTS
 
-    def _attend(self, now_s: float) -> None:
+    def _attend(self, now_s: float) -> float:
+        """Do what is due now and then; returns the seconds until the next time."""
         if self._grown() or now_s - self._pruned_at_s >= PRUNE_EVERY_S:
             self._prune(now_s)
         trim(1)
-        if agent_lives(self._spec.lock_file):
-            self._agent_seen_s = now_s
-        elif self._kill_at_s is None and now_s - self._agent_seen_s >= self._spec.fence_s:
-            sys.stderr.write("no agent is left: ending\n")
-            self._kill_at_s = now_s + _KILL_AFTER_S
-            os.kill(os.getpid(), signal.SIGTERM)
         if self._kill_at_s is not None and now_s >= self._kill_at_s:
             os._exit(1)
+        try:
+            return self._fence.attend(now_s)
+        except fence.PowerlessError as reason:
+            self._end(now_s, str(reason))
+            return _END_CHECK_S
+
+    def _end(self, now_s: float, reason: str) -> None:
+        if self._kill_at_s is None:
+            sys.stderr.write(f"no agent is left, and nobody can be cut off ({reason}): ending\n")
+            self._kill_at_s = now_s + _KILL_AFTER_S
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _prune(self, now_s: float) -> None:
         self._pruned_at_s, self._pruned_events = now_s, self._register.events
@@ -212,23 +218,6 @@ class Watcher:
             except OSError:
                 continue  # what cannot be listed is kept: too much is remembered, never too little
             self._register.prune(EndpointId(place.endpoint), live)
-
-
-def agent_lives(lock_file: str) -> bool:
-    """Whether some process holds the agent's lock; also when that cannot be told."""
-    try:
-        descriptor = os.open(lock_file, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def trim(descriptor: int) -> None:

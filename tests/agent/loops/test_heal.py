@@ -1,11 +1,16 @@
 """A core that dies or hangs comes back with the last good state, and the collector hears of it."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
-from agent.core.counting import Meter
+import pytest
+
+from agent.core.counting import Count, Meter, Reading
+from agent.core.served import Status
 from agent.drivers.base import DriverError
 from agent.drivers.memory import MemoryDriver
+from agent.ledger import LedgerError
 from agent.loops.heal import HealLoop
 from agent.loops.meter import MeterLoop
 from agent.loops.node import Node
@@ -60,6 +65,79 @@ def test_a_core_that_hangs_is_killed_after_three_checks_and_restarted(tmp_path: 
             assert driver.traffic(ALICE, 1)
 
     asyncio.run(scenario())
+
+
+class Unwell(MemoryDriver):
+    """It can be read, or not even that, but does not serve."""
+
+    readable = True
+
+    async def status(self) -> Status:
+        return dataclasses.replace(await super().status(), problem="it serves nobody")
+
+    async def read(self) -> Reading:
+        if not self.readable:
+            await asyncio.Event().wait()
+        return await super().read()
+
+
+def test_a_core_is_read_a_last_time_before_its_restart(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), Unwell()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).once()
+            driver.traffic(ALICE, 10)
+            heal = HealLoop(node, check_s=0.001)
+            for _ in range(3):
+                await heal.once()
+            assert node.ledger.total(ALICE) == (10, 0)
+            assert driver.calls[-5:] == ["cut_all", "read", "stop", "start", "read"]
+
+    asyncio.run(scenario())
+
+
+def test_a_core_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.loops.heal._LAST_READING_S", 0.01)
+
+    async def scenario() -> None:
+        collector, driver = staffed(), Unwell()
+        async with fleet.node(tmp_path, collector, driver) as node, asyncio.timeout(5):
+            await SyncLoop(node).once()
+            driver.readable = False
+            heal = HealLoop(node, check_s=0.001)
+            for _ in range(3):
+                await heal.once()
+            assert driver.calls[-3:] == ["cut_all", "stop", "start"]
+
+    asyncio.run(scenario())
+
+
+def test_bytes_that_the_ledger_cannot_keep_put_the_restart_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), Unwell()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).once()
+            driver.traffic(ALICE, 10)
+            stops, heal = driver.calls.count("stop"), HealLoop(node, check_s=0.001)
+            with monkeypatch.context() as disk:
+                disk.setattr(node.ledger, "book", full)
+                for _ in range(2):
+                    await heal.once()
+                with pytest.raises(LedgerError):
+                    await heal.once()
+                assert driver.calls.count("stop") == stops
+            await heal.once()
+            assert driver.calls.count("stop") == stops + 1
+            assert node.ledger.total(ALICE) == (10, 0)
+            assert [kind for kind, _ in incidents(node)] == ["core_hanging"]
+
+    asyncio.run(scenario())
+
+
+def full(reading: Reading) -> dict[Meter, Count]:
+    raise LedgerError(f"the disk is full: {reading.generation}")
 
 
 def test_a_core_that_answers_is_left_alone(tmp_path: Path) -> None:

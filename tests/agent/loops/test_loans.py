@@ -249,3 +249,18 @@ def test_a_node_restored_from_a_backup_says_so_and_is_heard_again(tmp_path: Path
             assert len(node.ledger.incidents()) == 1
 
     asyncio.run(scenario())
+
+
+def test_an_agent_that_takes_a_core_over_cuts_no_limited_user(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(100), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).compare_once()
+            await ReportLoop(node).once()
+            driver.traffic(ALICE, 0, 5)
+        driver.calls.clear()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).compare_once()
+            assert not {"block", "cut", "start", "stop"} & set(driver.calls)
+
+    asyncio.run(scenario())

@@ -75,7 +75,7 @@ def test_a_changed_endpoint_restarts_the_core_after_a_last_reading(tmp_path: Pat
             collector.want(fleet.endpoint(port=8443))
             driver.calls.clear()
             await sync.once()
-            assert driver.calls == ["cut_all", "read", "stop", "start"]
+            assert driver.calls == ["cut_all", "read", "stop", "start", "read"]
             assert node.ledger.total(ALICE) == (9, 0)
             driver.traffic(ALICE, 1)
             await MeterLoop(node).once()

@@ -1,6 +1,6 @@
 """An agent reduced to its driver, to be killed: starts Xray, says its generation, and lives on.
 
-Arguments: the test's directory, a port, and a UUID for each user from 1 on.
+Arguments: the test's directory, the seconds until the fence, a port, and a UUID for each user from 1 on.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from agent.drivers.xray import driver
 from tests.agent.drivers.xray import rig
 
 
-async def main(directory: str, port: str, *credentials: str) -> None:
+async def main(directory: str, fence_s: str, port: str, *credentials: str) -> None:
     """Serve until killed."""
-    chosen = rig.choose(Path(directory))
+    chosen = rig.choose(Path(directory), fence_s=float(fence_s))
     with rig.locked(chosen.lock_file):
         accounts = [rig.account(user, text) for user, text in enumerate(credentials, start=1)]
         driven = driver.XrayDriver(chosen)

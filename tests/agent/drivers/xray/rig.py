@@ -5,6 +5,8 @@ import contextlib
 import fcntl
 import os
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from tests.kit import source, vless
 
 #: Not the loopback address itself, which Xray leaves out of its list of who is online.
 HOME = "127.0.0.5"
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @dataclass
@@ -125,6 +128,25 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def owner(
+    directory: Path, port: int, *credentials: str, fence_s: float = 60.0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Another agent that has started Xray, and the generation it named; killed with the block."""
+    module = "tests.agent.drivers.xray.owner"
+    with subprocess.Popen(
+        [sys.executable, "-m", module, str(directory), str(fence_s), str(port), *credentials],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout is not None
+            yield child, child.stdout.readline().strip()
+        finally:
+            child.kill()
 
 
 def host_pid(directory: Path) -> int:

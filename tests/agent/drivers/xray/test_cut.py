@@ -176,7 +176,9 @@ async def _alive(tunnel: vless.Tunnel) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
-def test_without_the_capability_nothing_is_cut_and_that_is_said(tmp_path: Path) -> None:
+def test_without_the_capability_nothing_is_cut_that_is_said_and_an_xray_left_alone_ends(
+    tmp_path: Path,
+) -> None:
     done = subprocess.run(
         [
             "setpriv",
@@ -192,4 +194,5 @@ def test_without_the_capability_nothing_is_cut_and_that_is_said(tmp_path: Path) 
     )
     said = json.loads(done.stdout)
     assert "CAP_NET_ADMIN is missing" in said.pop("limitations")[0]
+    assert "nobody can be cut off (the capability CAP_NET_ADMIN is missing): ending" in said.pop("exit")
     assert said == {"cut": [0, True], "cut_all": [0, True], "alive": True}

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -144,20 +143,6 @@ def test_the_register_forgets_connections_that_are_gone(tmp_path: Path) -> None:
 
 async def _pruned(lab: rig.Rig) -> bool:
     return (await lab.host_stats())["dropped"] > watch.PRUNE_EVENTS - 1000
-
-
-@pytest.fixture
-def lock(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "lock"
-    with rig.locked(path):
-        yield path
-
-
-def test_an_agent_lives_as_long_as_it_holds_its_lock(lock: Path) -> None:
-    assert watch.agent_lives(str(lock))
-    assert not watch.agent_lives(str(lock.with_name("other")))
-    lock.with_name("free").touch()
-    assert not watch.agent_lives(str(lock.with_name("free")))
 
 
 def test_output_in_memory_stays_bounded_and_keeps_its_head() -> None:
