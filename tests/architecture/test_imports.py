@@ -40,7 +40,7 @@ RULES = (
         ),
         "a loop works with any driver",
     ),
-    Rule("collector.domain", ("shared", "msgspec"), "decisions are pure; msgspec only declares their input"),
+    Rule("collector.domain", ("shared", "msgspec"), "decisions are pure; msgspec declares their values"),
     Rule(
         "collector.store",
         ("collector.domain", "shared", "peewee", "playhouse", "msgspec"),
