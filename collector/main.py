@@ -26,6 +26,7 @@ from collector.fronts.rest.transactions import Transactions
 from collector.hub import Hub
 from collector.settings import Settings
 from collector.store.database import FILE, Database
+from collector.tasks import clock
 from shared import logs
 
 LOGGER = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ API_VERSION = "1.0"
 _TLS_DIR = "tls"
 _CA_FILE = "ca.pem"
 _WATCH_EVERY_S = 0.3
+_CLOCK_EVERY_S = 1.0
 _RENEW_EVERY_S = 24 * 3600.0
 _KEEP_ALIVE_S = 75
 _GRACE_S = 1
@@ -53,8 +55,8 @@ def serve(settings: Settings) -> None:
     hush()
     with data_dir.locked(settings.data_dir), _listening(settings) as listener:
         data = open_database(settings)
-        data.write_now(restarts.begin, now_ms())
         try:
+            data.write_now(restarts.begin, now_ms())
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(settings, data, listener))
         finally:
@@ -99,7 +101,7 @@ def joining(settings: Settings) -> parts.Joining:
     )
 
 
-def assemble(data: Transactions, hub: Hub, key: bytes, join: parts.Joining) -> parts.Parts:
+def assemble(data: Transactions, hub: Hub, key: bytes, join: parts.Joining, zone: str) -> parts.Parts:
     """The parts that handlers work with."""
     return parts.Parts(
         data=data,
@@ -108,6 +110,7 @@ def assemble(data: Transactions, hub: Hub, key: bytes, join: parts.Joining) -> p
         logins=Throttle(),
         hashing=asyncio.Semaphore(_HASHING),
         joining=join,
+        zone=zone,
         document=document(),
         now_ms=now_ms,
     )
@@ -133,7 +136,8 @@ class _Server(uvicorn.Server):
 
 async def _serve(settings: Settings, data: Database, listener: socket.socket) -> None:
     hub = Hub()
-    assembled = assemble(data, hub, data_dir.read_key(settings.data_dir), joining(settings))
+    key = data_dir.read_key(settings.data_dir)
+    assembled = assemble(data, hub, key, joining(settings), settings.zone)
     config = _config(settings, assembled)
     server = _Server(config)
 
@@ -145,7 +149,8 @@ async def _serve(settings: Settings, data: Database, listener: socket.socket) ->
         asyncio.get_running_loop().add_signal_handler(number, stop)
     logs.event(LOGGER, logging.INFO, "serving", url=settings.url, listen=f"{settings.host}:{settings.port}")
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(_watch(data, hub)), group.create_task(_renew(settings, config))]
+        loops = (_watch(data, hub), _clock(data, hub), _renew(settings, config))
+        background = [group.create_task(loop) for loop in loops]
         await server.serve(sockets=[listener])
         for task in background:
             task.cancel()
@@ -197,6 +202,15 @@ async def _watch(data: Database, hub: Hub) -> None:
             LOGGER.exception("watch_failed")
             hub.wake_all()
         await asyncio.sleep(_WATCH_EVERY_S)
+
+
+async def _clock(data: Database, hub: Hub) -> None:
+    while True:
+        try:
+            await clock.run(data, hub.wake, now_ms)
+        except Exception:
+            LOGGER.exception("clock_failed")
+        await asyncio.sleep(_CLOCK_EVERY_S)
 
 
 async def _renew(settings: Settings, config: uvicorn.Config) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from collector.domain import resets
 from shared.environment import Reader
 
 PREFIX = "TIDEGATE_COLLECTOR_"
@@ -33,6 +34,7 @@ class Settings:
 
     `names` are the host names and addresses by which agents reach the collector; the first is the main one.
     `url` is what enrolment lines carry. `certificate` is None when our own CA issues one, or behind a proxy.
+    `zone` is the one that new users get.
     """
 
     data_dir: Path
@@ -43,6 +45,7 @@ class Settings:
     certificate: OwnCertificate | None
     behind_proxy: bool
     enrol_ttl_s: int
+    zone: str
     log_level: str
 
     @property
@@ -70,6 +73,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         certificate=_certificate(reader, behind_proxy=behind_proxy),
         behind_proxy=behind_proxy,
         enrol_ttl_s=reader.integer("ENROL_TTL_S", 600, low=10, high=86_400),
+        zone=reader.value("ZONE", _zone, "UTC"),
         log_level=reader.choice("LOG_LEVEL", "info", among=_LEVELS),
     )
     reader.finish()
@@ -109,6 +113,12 @@ def _listen(text: str) -> tuple[str, int]:
     if not 1 <= number <= _MAX_PORT:
         raise ValueError(f"the port must be from 1 to {_MAX_PORT}")
     return host, number
+
+
+def _zone(text: str) -> str:
+    if problem := resets.wrong_zone(text):
+        raise ValueError(problem)
+    return text
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,9 +1,7 @@
 """Held rows: shown to admins, who bill them or take them as a new base."""
 
-from collector.app import configs
 from collector.app import users as people
-from collector.domain import metering, refusals
-from collector.domain import users as rules
+from collector.domain import metering, refusals, standing
 from collector.domain.access import Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
@@ -28,15 +26,10 @@ def accept(session: Session, number: int, actor: Actor, now_ms: int) -> Change[N
     if held.cause is not Cause.TOO_FAST:
         raise refusals.conflict("only a row that was too fast can be billed; dismiss this one")
     charge = _offered(session, held, now_ms)
-    user = users.among(session, [charge.key.user])[charge.key.user]
-    after = rules.charged(user, charge.up, charge.down, now_ms)
-    users.save_counters(session, [after])
-    users.save_standing(session, [after])
+    before = users.among(session, [charge.key.user])
+    after = standing.charged(before[charge.key.user], charge.up, charge.down, now_ms)
     _close(session, held, Decision.ACCEPTED, actor, now_ms)
-    if after.status is user.status:
-        return Change(None)
-    people.note_status(session, after, actor, now_ms)
-    return Change(None, configs.refresh(session, [after]))
+    return Change(None, people.settle(session, before, [after], actor, now_ms))
 
 
 def dismiss(session: Session, number: int, actor: Actor, now_ms: int) -> Change[None]:

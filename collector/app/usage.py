@@ -4,18 +4,19 @@ What always holds: meters, counters, verdicts, events and the nodes' new generat
 answer goes out after it; so a report that was not answered can be sent again.
 """
 
-import dataclasses
 from collections.abc import Iterable
 
-from collector.app import configs, lending
+from msgspec import structs
+
+from collector.app import lending
 from collector.app import users as people
-from collector.domain import access, metering, refusals
-from collector.domain import users as rules
+from collector.domain import metering, refusals, standing
+from collector.domain.access import SYSTEM
 from collector.domain.changes import Change
 from collector.domain.metering import Charge, Known
 from collector.domain.quarantine import MAX_CONTENT, Cause, Held
 from collector.domain.reports import Received
-from collector.domain.users import User
+from collector.domain.users import Status, User
 from collector.store import endpoints, meters, nodes, quarantine, users
 from collector.store.meters import Ledger
 from collector.store.session import Session
@@ -75,21 +76,16 @@ def _known(
 def _charge(
     session: Session, before: dict[UserId, User], charges: list[Charge], now_ms: int
 ) -> tuple[frozenset[NodeId], dict[UserId, User]]:
-    after = dict(before)
+    after = {number: standing.advanced(user, now_ms) for number, user in before.items()}
     for one in charges:
-        after[one.key.user] = rules.charged(after[one.key.user], one.up, one.down, now_ms)
-    users.save_counters(session, (after[number] for number in sorted({one.key.user for one in charges})))
-    changed = [user for number, user in after.items() if user.status is not before[number].status]
-    users.save_standing(session, changed)
-    for user in changed:
-        people.note_status(session, user, access.SYSTEM, now_ms)
+        after[one.key.user] = standing.charged(after[one.key.user], one.up, one.down, now_ms)
+    concerned = people.settle(session, before, (after[number] for number in sorted(after)), SYSTEM, now_ms)
     gone = users.removed_among(session, after)
-    served = configs.refresh(session, (user for user in changed if user.id not in gone))
-    return served, {number: _as_served(user, number in gone) for number, user in after.items()}
+    return concerned, {number: _as_served(user, number in gone) for number, user in after.items()}
 
 
 def _as_served(user: User, removed: bool) -> User:  # noqa: FBT001 - the second half of a pair
-    return dataclasses.replace(user, status=rules.Status.INACTIVE) if removed else user
+    return structs.replace(user, status=Status.INACTIVE) if removed else user
 
 
 def _hold(

@@ -1,17 +1,17 @@
-"""Users: created, changed, placed on endpoints, looked at (rows R2, H1, H7)."""
+"""Users: created, changed, placed on endpoints, looked at (rows R2, H1, H2, H7)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from collector.app import configs
-from collector.domain import refusals
+from collector.domain import refusals, standing
 from collector.domain import users as rules
 from collector.domain.access import Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
-from collector.domain.users import NewUser, Status, UsageView, User, UserChanges
+from collector.domain.users import NewUser, UsageView, User, UserChanges
 from collector.store import endpoints, events, users
 from collector.store.session import Session
-from shared.names import EndpointId, UserId
+from shared.names import EndpointId, NodeId, UserId
 
 
 def create(session: Session, new: NewUser, uuid: str, actor: Actor, now_ms: int) -> Change[User]:
@@ -19,7 +19,7 @@ def create(session: Session, new: NewUser, uuid: str, actor: Actor, now_ms: int)
     if fields := rules.wrong(new):
         raise refusals.invalid(fields)
     _require_free(session, name=new.name, uuid=uuid)
-    user = users.insert(session, rules.judged(_fresh(new, uuid, now_ms)), rules.uuid_key(uuid))
+    user = users.insert(session, standing.fresh(new, uuid, now_ms), rules.uuid_key(uuid))
     _place(session, user.id, new.endpoints)
     _note(session, user, "USER_CREATED", actor, now_ms)
     return Change(user, configs.refresh(session, [user]))
@@ -39,18 +39,38 @@ def page(session: Session, after: UserId, limit: int) -> list[User]:
 
 
 def change(session: Session, user: UserId, changes: UserChanges, actor: Actor, now_ms: int) -> Change[User]:
-    """Change a user; a quota that allows more brings him back."""
+    """Change a user; a quota that allows more, or a later end, brings him back."""
     before = one(session, user)
-    if fields := rules.wrong_changes(changes):
+    if fields := rules.wrong_changes(before, changes):
         raise refusals.invalid(fields)
-    after = rules.changed(before, changes)
+    current = standing.advanced(before, now_ms)
+    after = standing.changed(current, changes, now_ms)
     if after.name != before.name:
         _require_free(session, name=after.name, uuid=after.uuid, but=user)
     users.save(session, after)
+    users.save_counters(session, [after])
+    _note_reset(session, before, current, actor, now_ms)
     _note(session, after, "USER_CHANGED", actor, now_ms)
-    if after.status is not before.status:
-        note_status(session, after, actor, now_ms)
+    if after.standing != before.standing:
+        _note_status(session, after, actor, now_ms)
     return Change(after, configs.refresh(session, [after]))
+
+
+def settle(
+    session: Session, before: Mapping[UserId, User], after: Iterable[User], actor: Actor, now_ms: int
+) -> frozenset[NodeId]:
+    """Keep what became of users through bytes and time, with the events of it; returns whom it concerns."""
+    moved = [user for user in after if user is not before[user.id]]
+    users.save_counters(session, moved)
+    judged = [user for user in moved if user.standing != before[user.id].standing]
+    dated = [user for user in moved if user.due_ms != before[user.id].due_ms]
+    users.save_standing(session, [*judged, *dated])
+    for user in moved:
+        _note_reset(session, before[user.id], user, actor, now_ms)
+    for user in judged:
+        _note_status(session, user, actor, now_ms)
+    gone = users.removed_among(session, (user.id for user in judged))
+    return configs.refresh(session, (user for user in judged if user.id not in gone))
 
 
 def remove(session: Session, user: UserId, actor: Actor, now_ms: int) -> Change[None]:
@@ -81,31 +101,30 @@ def usage(session: Session, user: UserId) -> UsageView:
         up=found.up_bytes,
         down=found.down_bytes,
         total=found.total_bytes,
+        life_up=found.life_up_bytes,
+        life_down=found.life_down_bytes,
+        period_start_ms=found.period_start_ms,
+        next_reset_ms=found.next_reset_ms,
+        started_ms=found.started_ms,
+        expires_ms=found.expires_ms,
         endpoints=users.usage_by_endpoint(session, user),
     )
 
 
-def note_status(session: Session, user: User, actor: Actor, now_ms: int) -> None:
+def _note_status(session: Session, user: User, actor: Actor, now_ms: int) -> None:
     """Record that a user's status changed, with the figures it was judged by."""
     kind = f"USER_{user.status.name}"
     figures = {"total_bytes": user.total_bytes, "quota_bytes": user.quota_bytes}
     _note(session, user, kind, actor, now_ms, reason=user.reason, **figures)
 
 
-def _fresh(new: NewUser, uuid: str, now_ms: int) -> User:
-    return User(
-        id=UserId(0),
-        uuid=uuid,
-        name=new.name,
-        status=Status.ACTIVE,
-        reason=None,
-        quota_bytes=new.quota_bytes,
-        up_limit_bytes=new.up_limit_bytes,
-        down_limit_bytes=new.down_limit_bytes,
-        up_bytes=0,
-        down_bytes=0,
-        created_ms=now_ms,
-    )
+def _note_reset(session: Session, before: User, after: User, actor: Actor, now_ms: int) -> None:
+    """Record the figures of a period that has ended; one in which nothing was used leaves nothing to say."""
+    if after.period_start_ms == before.period_start_ms or not before.total_bytes:
+        return
+    figures = {"up_bytes": before.up_bytes, "down_bytes": before.down_bytes}
+    period = {"period_start_ms": before.period_start_ms, "next_start_ms": after.period_start_ms}
+    _note(session, after, "USER_RESET", actor, now_ms, **figures, **period)
 
 
 def _place(session: Session, user: UserId, wanted: Iterable[EndpointId]) -> None:

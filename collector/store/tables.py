@@ -74,7 +74,8 @@ class Endpoint(Table):
 class User(Table):
     """A user without his counters. Removed ones stay, so that late reports are still billed.
 
-    `uuid_key` is the UUID as VLESS compares it; both it and the name are free again after a removal.
+    `uuid_key` is the UUID as VLESS compares it; both it and the name are free again after a removal. `due_ms`
+    is when time next changes something, so that nobody else is looked at.
     """
 
     uuid = peewee.TextField()
@@ -87,16 +88,27 @@ class User(Table):
     up_limit_bytes = peewee.BigIntegerField(null=True)
     down_limit_bytes = peewee.BigIntegerField(null=True)
     terms = peewee.IntegerField(default=1)
+    reset = peewee.TextField(default="never")
+    reset_anchor = peewee.TextField(default="calendar")
+    reset_day = peewee.IntegerField(null=True)
+    reset_month = peewee.IntegerField(null=True)
+    zone = peewee.TextField(default="UTC")
+    duration_s = peewee.BigIntegerField(null=True)
+    start_at_ms = peewee.BigIntegerField(null=True)
+    due_ms = peewee.BigIntegerField(null=True, index=True)
     created_ms = peewee.BigIntegerField()
     removed_ms = peewee.BigIntegerField(null=True)
 
 
 class Counter(Table):
-    """What a user has used: the hot row."""
+    """What a user has used, in his present period and in all: the hot row."""
 
     user_id = peewee.IntegerField(primary_key=True)
     up_bytes = peewee.BigIntegerField(default=0)
     down_bytes = peewee.BigIntegerField(default=0)
+    life_up_bytes = peewee.BigIntegerField(default=0)
+    life_down_bytes = peewee.BigIntegerField(default=0)
+    period_start_ms = peewee.BigIntegerField(default=0)
     first_ms = peewee.BigIntegerField(null=True)
     last_ms = peewee.BigIntegerField(null=True)
 

@@ -1,9 +1,12 @@
 """Users and their counters."""
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import structs
+
+from collector.domain import validity
+from collector.domain.resets import Anchor, Mode
 from collector.domain.users import EndpointUsage, Status, User
 from collector.store import ids
 from collector.store.session import Session
@@ -11,24 +14,32 @@ from shared.names import EndpointId, UserId
 
 _SELECT = """
     SELECT u.id, u.uuid, u.name, u.status, u.reason, u.quota_bytes, u.up_limit_bytes, u.down_limit_bytes,
-           u.terms, u.created_ms, COALESCE(c.up_bytes, 0), COALESCE(c.down_bytes, 0), c.first_ms, c.last_ms
+           u.terms, u.due_ms, u.created_ms,
+           u.reset, u.reset_anchor, u.reset_day, u.reset_month, u.zone, u.duration_s, u.start_at_ms,
+           COALESCE(c.up_bytes, 0), COALESCE(c.down_bytes, 0), COALESCE(c.life_up_bytes, 0),
+           COALESCE(c.life_down_bytes, 0), COALESCE(c.period_start_ms, 0), c.first_ms, c.last_ms
     FROM "user" u LEFT JOIN counter c ON c.user_id = u.id
 """
+_MODES = {mode.value: mode for mode in Mode}
+_ANCHORS = {anchor.value: anchor for anchor in Anchor}
 
 
 def insert(session: Session, user: User, uuid_key: str) -> User:
     """Store a new user; returns him with his id."""
     rows = session.rows(
-        'INSERT INTO "user" (id, uuid, uuid_key, name, name_key, status, reason, quota_bytes, up_limit_bytes,'
-        " down_limit_bytes, terms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-        (
-            ids.following(session, "user"),
-            *(user.uuid, uuid_key, user.name, user.name, user.status.value, user.reason),
-            *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.created_ms),
-        ),
+        'INSERT INTO "user" (id, uuid, uuid_key, created_ms, name, name_key, status, reason, quota_bytes,'
+        " up_limit_bytes, down_limit_bytes, terms, due_ms, reset, reset_anchor, reset_day, reset_month, zone,"
+        " duration_s, start_at_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (ids.following(session, "user"), user.uuid, uuid_key, user.created_ms, *_changeable(user)),
     )
-    session.run("INSERT INTO counter (user_id, up_bytes, down_bytes) VALUES (?, 0, 0)", (rows[0][0],))
-    return dataclasses.replace(user, id=UserId(rows[0][0]))
+    stored = structs.replace(user, id=UserId(rows[0][0]))
+    session.run(
+        "INSERT INTO counter (user_id, up_bytes, down_bytes, life_up_bytes, life_down_bytes, period_start_ms)"
+        " VALUES (?, 0, 0, 0, 0, ?)",
+        (stored.id, stored.period_start_ms),
+    )
+    return stored
 
 
 def one(session: Session, user: UserId) -> User | None:
@@ -70,40 +81,57 @@ def holder(session: Session, *, name: str, uuid_key: str, but: UserId | None = N
     return held
 
 
+def due(session: Session, now_ms: int, limit: int) -> list[User]:
+    """Users of whom time has changed something by now, those who wait longest first."""
+    where = " WHERE u.due_ms <= ? AND u.removed_ms IS NULL ORDER BY u.due_ms LIMIT ?"
+    return [_user(row) for row in session.rows(_SELECT + where, (now_ms, limit))]
+
+
+def zones(session: Session) -> list[str]:
+    """The zones that users have."""
+    return [zone for (zone,) in session.rows('SELECT DISTINCT zone FROM "user" ORDER BY zone')]
+
+
 def save(session: Session, user: User) -> None:
     """Store what may change of a user besides his counters."""
     session.run(
         'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ?,'
-        " up_limit_bytes = ?, down_limit_bytes = ?, terms = ? WHERE id = ?",
-        (
-            *(user.name, user.name, user.status.value, user.reason),
-            *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.id),
-        ),
+        " up_limit_bytes = ?, down_limit_bytes = ?, terms = ?, due_ms = ?, reset = ?, reset_anchor = ?,"
+        " reset_day = ?, reset_month = ?, zone = ?, duration_s = ?, start_at_ms = ? WHERE id = ?",
+        (*_changeable(user), user.id),
     )
 
 
 def save_standing(session: Session, users: Iterable[User]) -> None:
-    """Store status and reason of many users."""
+    """Store status, reason and the next due moment of many users; the removed have none."""
     session.run_many(
-        'UPDATE "user" SET status = ?, reason = ? WHERE id = ?',
-        [(user.status.value, user.reason, user.id) for user in users],
+        'UPDATE "user" SET status = ?, reason = ?, due_ms = CASE WHEN removed_ms IS NULL THEN ? END'
+        " WHERE id = ?",
+        [(user.status.value, user.reason, user.due_ms, user.id) for user in users],
     )
 
 
 def save_counters(session: Session, users: Iterable[User]) -> None:
     """Store the counters of many users."""
     rows = (
-        (user.up_bytes, user.down_bytes, user.first_used_ms, user.last_used_ms, user.id) for user in users
+        (
+            *(user.up_bytes, user.down_bytes, user.life_up_bytes, user.life_down_bytes),
+            *(user.period_start_ms, user.first_used_ms, user.last_used_ms, user.id),
+        )
+        for user in users
     )
     session.run_many(
-        "UPDATE counter SET up_bytes = ?, down_bytes = ?, first_ms = ?, last_ms = ? WHERE user_id = ?", rows
+        "UPDATE counter SET up_bytes = ?, down_bytes = ?, life_up_bytes = ?, life_down_bytes = ?,"
+        " period_start_ms = ?, first_ms = ?, last_ms = ? WHERE user_id = ?",
+        rows,
     )
 
 
 def remove(session: Session, user: UserId, now_ms: int) -> None:
     """Mark a user as removed; his name and UUID are free again."""
     session.run(
-        'UPDATE "user" SET removed_ms = ?, name_key = NULL, uuid_key = NULL WHERE id = ?', (now_ms, user)
+        'UPDATE "user" SET removed_ms = ?, name_key = NULL, uuid_key = NULL, due_ms = NULL WHERE id = ?',
+        (now_ms, user),
     )
     session.run("DELETE FROM assignment WHERE user_id = ?", (user,))
 
@@ -126,9 +154,20 @@ def _in(numbers: Iterable[int]) -> tuple[str, list[int]]:
     return ", ".join("?" * len(wanted)), wanted
 
 
+def _changeable(user: User) -> tuple[object, ...]:
+    valid, schedule = user.validity, user.validity.schedule
+    return (
+        *(user.name, user.name, user.status.value, user.reason),
+        *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.due_ms),
+        *(schedule.mode.value, schedule.anchor.value, schedule.day, schedule.month, schedule.zone),
+        *(valid.duration_s, valid.start_at_ms),
+    )
+
+
 def _user(row: tuple[Any, ...]) -> User:
-    number, uuid, name, status, reason, quota, up_limit, down_limit, terms, created, *counters = row
-    up, down, first, last = counters
+    number, uuid, name, status, reason, quota, up_limit, down_limit, terms, due_ms, created = row[:11]
+    mode, anchor, *others = row[11:18]
+    up, down, life_up, life_down, period_start, first, last = row[18:]
     return User(
         id=number,
         uuid=uuid,
@@ -139,9 +178,14 @@ def _user(row: tuple[Any, ...]) -> User:
         up_limit_bytes=up_limit,
         down_limit_bytes=down_limit,
         terms=terms,
+        validity=validity.made(_MODES[mode], _ANCHORS[anchor], *others),
+        due_ms=due_ms,
         created_ms=created,
         up_bytes=up,
         down_bytes=down,
+        life_up_bytes=life_up,
+        life_down_bytes=life_down,
+        period_start_ms=period_start,
         first_used_ms=first,
         last_used_ms=last,
     )

@@ -330,6 +330,24 @@ def test_after_a_kill_the_collector_serves_the_same_state(collector: Collector) 
     assert collector.told("node", "list")["nodes"][0]["enrolled"] is True
 
 
+def test_the_clock_of_a_served_collector_ends_what_has_its_time(collector: Collector) -> None:
+    node, token = collector.joined()
+    with collector.client(collector.admin()) as admin, collector.client(token) as agent:
+        way = admin.post(
+            f"/api/v1/nodes/{node}/endpoints", json={"name": "main", "protocol": "vless", "port": 443}
+        )
+        start_ms = time.time_ns() // 1_000_000
+        body = {"name": "ada", "duration_s": 2, "start_at_ms": start_ms, "endpoints": [way.json()["id"]]}
+        user = admin.post("/api/v1/users", json=body).json()
+        assert user["status"] == "active"
+        generation = agent.get(f"/api/v1/nodes/{node}/configs").json()["generation"]
+        news = agent.get(f"/api/v1/nodes/{node}/configs?since={generation}&wait=20").json()
+        late_ms = time.time_ns() // 1_000_000 - user["expires_ms"]
+        assert [item.get("body") for item in news["items"]] == [None]
+        assert admin.get(f"/api/v1/users/{user['id']}").json()["status"] == "expired"
+    assert 0 <= late_ms < 1_500
+
+
 def test_what_is_no_http_and_no_tls_is_survived(collector: Collector) -> None:
     context = ssl.create_default_context(cafile=collector.data / "ca.pem")
     for rubbish in (b"\x00" * 64, b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 4096):

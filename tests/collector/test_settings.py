@@ -26,13 +26,17 @@ def test_without_any_setting_the_collector_serves_https_under_its_host_name() ->
     assert read.url == f"https://{socket.gethostname()}:8443"
     assert read.data_dir == Path("/var/lib/tidegate-collector")
     assert read.own_ca
-    assert (read.enrol_ttl_s, read.log_level) == (600, "info")
+    assert (read.enrol_ttl_s, read.zone, read.log_level) == (600, "UTC", "info")
 
 
 def test_the_url_follows_from_the_first_name_and_the_port() -> None:
     assert _read(NAMES="c.example, 192.0.2.1", LISTEN="[::]:443").url == "https://c.example:443"
     assert _read(NAMES="2001:db8::1").url == "https://[2001:db8::1]:8443"
     assert _read(NAMES="c.example", URL="https://c.example/").url == "https://c.example"
+
+
+def test_any_zone_of_the_host_can_be_the_one_of_new_users() -> None:
+    assert _read(ZONE="Asia/Tehran").zone == "Asia/Tehran"
 
 
 def test_names_are_kept_in_their_order_and_once() -> None:
@@ -84,6 +88,8 @@ def test_behind_a_proxy_the_url_of_the_proxy_is_needed() -> None:
         ("BEHIND_PROXY", "maybe"),
         ("ENROL_TTL_S", "5"),
         ("ENROL_TTL_S", "1e3"),
+        ("ZONE", ""),
+        ("ZONE", "Mars/Olympus"),
         ("LOG_LEVEL", "loud"),
         ("DATA_DIR", ""),
     ],

@@ -34,8 +34,8 @@ class Joining:
 class Parts:
     """The collector as handlers see it.
 
-    `document` is the OpenAPI document; `hashing` bounds how many passwords are checked at once, each of
-    which takes 19 MiB.
+    `zone` is the one that new users get. `document` is the OpenAPI document; `hashing` bounds how many
+    passwords are checked at once, each of which takes 19 MiB.
     """
 
     data: Transactions
@@ -44,6 +44,7 @@ class Parts:
     logins: Throttle
     hashing: asyncio.Semaphore
     joining: Joining
+    zone: str
     document: bytes
     now_ms: Callable[[], int]
 

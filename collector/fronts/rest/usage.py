@@ -4,6 +4,8 @@ What always holds: a row that cannot be decoded spoils no other row; a body that
 whole and nothing of it is booked.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from collector.app import usage
@@ -12,7 +14,7 @@ from collector.fronts.rest import bodies, problems, routes
 from collector.fronts.rest.parts import Parts
 from collector.fronts.rest.routes import Call, Route
 from shared.messages import Lease, Report, ReportAnswer, Usage
-from shared.names import MAX_REPORT_ROWS, LedgerId, UserId
+from shared.names import MAX_BYTES, MAX_REPORT_ROWS, LedgerId, UserId
 
 _MAX_BYTES = 2 * 1024 * 1024
 _MAX_LEDGER = 128
@@ -52,9 +54,17 @@ def decode(content: bytes) -> Received:
         raise bodies.not_json() from None
     if not 1 <= len(report.ledger) <= _MAX_LEDGER:
         raise problems.malformed(f"use 1 to {_MAX_LEDGER} characters", {"ledger": "wrong length"})
+    if not all(0 <= number <= MAX_BYTES for number in _numbers(report)):
+        raise problems.malformed(f"use numbers from 0 to {MAX_BYTES} for the order and for returned leases")
     if len(report.rows) + len(report.undecodable) > MAX_REPORT_ROWS:
         raise problems.malformed(f"send at most {MAX_REPORT_ROWS} rows in one report")
     return report
+
+
+def _numbers(report: Received) -> Iterator[int]:
+    yield from report.order
+    for lease in report.returned:
+        yield from (one for one in (lease.total, lease.up, lease.down) if one is not None)
 
 
 def _decoded(content: bytes) -> Received:

@@ -5,7 +5,8 @@ import uuid
 import msgspec
 
 from collector.app import users
-from collector.domain.users import NewUser, UsageView, User, UserChanges
+from collector.domain.resets import Anchor, Mode
+from collector.domain.users import NewUser, Status, UsageView, User, UserChanges
 from collector.fronts.rest import routes
 from collector.fronts.rest.parts import Parts
 from collector.fronts.rest.routes import Call, Route
@@ -13,10 +14,45 @@ from shared.messages import Body
 from shared.names import EndpointId, UserId
 
 
+class UserView(msgspec.Struct, frozen=True, kw_only=True):
+    """A user, with every field under the name by which it is changed.
+
+    `up_bytes` and `down_bytes` count since `period_start_ms`, those of `life_…` since he was made.
+    """
+
+    id: UserId
+    uuid: str
+    name: str
+    status: Status
+    reason: str | None
+    quota_bytes: int | None
+    up_limit_bytes: int | None
+    down_limit_bytes: int | None
+    terms: int
+    reset: Mode
+    reset_anchor: Anchor
+    reset_day: int | None
+    reset_month: int | None
+    zone: str
+    duration_s: int | None
+    start_at_ms: int | None
+    up_bytes: int
+    down_bytes: int
+    life_up_bytes: int
+    life_down_bytes: int
+    period_start_ms: int
+    next_reset_ms: int | None
+    started_ms: int | None
+    expires_ms: int | None
+    created_ms: int
+    first_used_ms: int | None
+    last_used_ms: int | None
+
+
 class Users(msgspec.Struct, frozen=True):
     """A page of users; `next` is the `after` of the next page, null on the last one."""
 
-    users: list[User]
+    users: list[UserView]
     next: int | None
 
 
@@ -26,26 +62,29 @@ class Assignment(Body, frozen=True):
     endpoints: list[EndpointId]
 
 
-async def create(parts: Parts, call: Call[NewUser]) -> User:
+async def create(parts: Parts, call: Call[NewUser]) -> UserView:
     """Make a user."""
     identity = call.body.uuid or str(uuid.uuid4())
-    return await parts.change(users.create, call.body, identity, call.actor, parts.now_ms())
+    zone = parts.zone if call.body.zone is None else call.body.zone
+    new = msgspec.structs.replace(call.body, zone=zone)
+    return _shown(await parts.change(users.create, new, identity, call.actor, parts.now_ms()))
 
 
 async def page(parts: Parts, call: Call[None]) -> Users:
     """Some of the users, by id."""
     found = await parts.data.read(users.page, UserId(call.query["after"]), call.query["limit"])
-    return Users(found, routes.after(call, [user.id for user in found]))
+    return Users([_shown(user) for user in found], routes.after(call, [user.id for user in found]))
 
 
-async def one(parts: Parts, call: Call[None]) -> User:
+async def one(parts: Parts, call: Call[None]) -> UserView:
     """One user."""
-    return await parts.data.read(users.one, UserId(call.id))
+    return _shown(await parts.data.read(users.one, UserId(call.id)))
 
 
-async def change(parts: Parts, call: Call[UserChanges]) -> User:
+async def change(parts: Parts, call: Call[UserChanges]) -> UserView:
     """Change fields of a user."""
-    return await parts.change(users.change, UserId(call.id), call.body, call.actor, parts.now_ms())
+    user = UserId(call.id)
+    return _shown(await parts.change(users.change, user, call.body, call.actor, parts.now_ms()))
 
 
 async def remove(parts: Parts, call: Call[None]) -> None:
@@ -53,15 +92,48 @@ async def remove(parts: Parts, call: Call[None]) -> None:
     await parts.change(users.remove, UserId(call.id), call.actor, parts.now_ms())
 
 
-async def assign(parts: Parts, call: Call[Assignment]) -> User:
+async def assign(parts: Parts, call: Call[Assignment]) -> UserView:
     """Put a user on exactly these endpoints."""
-    wanted = call.body.endpoints
-    return await parts.change(users.assign, UserId(call.id), wanted, call.actor, parts.now_ms())
+    user, wanted = UserId(call.id), call.body.endpoints
+    return _shown(await parts.change(users.assign, user, wanted, call.actor, parts.now_ms()))
 
 
 async def usage(parts: Parts, call: Call[None]) -> UsageView:
     """What a user has used."""
     return await parts.data.read(users.usage, UserId(call.id))
+
+
+def _shown(user: User) -> UserView:
+    valid, schedule = user.validity, user.validity.schedule
+    return UserView(
+        id=user.id,
+        uuid=user.uuid,
+        name=user.name,
+        status=user.status,
+        reason=user.reason,
+        quota_bytes=user.quota_bytes,
+        up_limit_bytes=user.up_limit_bytes,
+        down_limit_bytes=user.down_limit_bytes,
+        terms=user.terms,
+        reset=schedule.mode,
+        reset_anchor=schedule.anchor,
+        reset_day=schedule.day,
+        reset_month=schedule.month,
+        zone=schedule.zone,
+        duration_s=valid.duration_s,
+        start_at_ms=valid.start_at_ms,
+        up_bytes=user.up_bytes,
+        down_bytes=user.down_bytes,
+        life_up_bytes=user.life_up_bytes,
+        life_down_bytes=user.life_down_bytes,
+        period_start_ms=user.period_start_ms,
+        next_reset_ms=user.next_reset_ms,
+        started_ms=user.started_ms,
+        expires_ms=user.expires_ms,
+        created_ms=user.created_ms,
+        first_used_ms=user.first_used_ms,
+        last_used_ms=user.last_used_ms,
+    )
 
 
 ROUTES = (
@@ -72,7 +144,7 @@ ROUTES = (
         roles=routes.ADMINS,
         summary="Create a user.",
         body=NewUser,
-        answer=User,
+        answer=UserView,
         status=201,
     ),
     Route(
@@ -90,16 +162,16 @@ ROUTES = (
         handler=one,
         roles=routes.ADMINS,
         summary="Show a user.",
-        answer=User,
+        answer=UserView,
     ),
     Route(
         method="PATCH",
         path="/api/v1/users/{id}",
         handler=change,
         roles=routes.ADMINS,
-        summary="Change a user's name or quota, or switch him off and on.",
+        summary="Change a user's name, limits or times, or switch him off and on.",
         body=UserChanges,
-        answer=User,
+        answer=UserView,
     ),
     Route(
         method="DELETE",
@@ -124,6 +196,6 @@ ROUTES = (
         roles=routes.ADMINS,
         summary="Put a user on exactly these endpoints.",
         body=Assignment,
-        answer=User,
+        answer=UserView,
     ),
 )

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from collector.app import endpoints, nodes, usage, users
+from collector.app import clock, endpoints, events, nodes, usage, users
 from collector.domain import access
 from collector.domain.changes import Change
 from collector.domain.endpoints import Endpoint, NewEndpoint
 from collector.domain.nodes import NewNode, Node
 from collector.domain.reports import Received
-from collector.domain.users import NewUser, User
+from collector.domain.users import NewUser, User, UserChanges
 from collector.store.database import Database
 from shared.messages import ReportAnswer, Usage
 from shared.names import EndpointId, LedgerId, UserId
@@ -34,10 +35,27 @@ class Fleet:
     node: Node
     endpoint: Endpoint
 
-    def user(self, number: int = 1, quota_bytes: int | None = None) -> User:
+    def user(self, number: int = 1, *, now_ms: int = NOW_MS, **fields: Any) -> User:  # noqa: ANN401 - as NewUser has them
         """Make a user on the endpoint."""
-        new = NewUser(name=f"user-{number}", quota_bytes=quota_bytes, endpoints=(self.endpoint.id,))
-        return self.db.write_now(users.create, new, uuid(number), ADMIN, NOW_MS).value
+        new = NewUser(name=f"user-{number}", endpoints=(self.endpoint.id,), **fields)
+        return self.db.write_now(users.create, new, uuid(number), ADMIN, now_ms).value
+
+    def change(self, user: User, now_ms: int, **fields: Any) -> User:  # noqa: ANN401 - as UserChanges has them
+        """Change a user as an admin."""
+        return self.db.write_now(users.change, user.id, UserChanges(**fields), ADMIN, now_ms).value
+
+    def tick(self, now_ms: int) -> Change[int]:
+        """What the clock does at this moment."""
+        return self.db.write_now(clock.advance, 100, now_ms)
+
+    def seen(self, user: User) -> User:
+        """The user as he is stored now."""
+        return self.db.read_now(users.one, user.id)
+
+    def told(self, user: User) -> list[str]:
+        """The kinds of a user's events after his creation."""
+        every = self.db.read_now(events.page, 0, 1_000)
+        return [event.kind for event in every if event.subject == f"user:{user.id}"][1:]
 
     def report(
         self, *rows: tuple[int, int, int, int], now_ms: int = NOW_MS + 60_000, ledger: LedgerId = LEDGER

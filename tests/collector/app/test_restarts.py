@@ -3,7 +3,10 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from collector.app import restarts
+from collector.domain.refusals import Refused
 from tests.collector.app import fleet as made
 from tests.collector.app.fleet import NOW_MS
 
@@ -31,3 +34,11 @@ def test_a_quick_restart_goes_on_counting(tmp_path: Path) -> None:
     with made.reopened(tmp_path) as fleet:
         fleet.db.write_now(restarts.begin, NOW_MS + 60_000)
         assert fleet.user(2).id == first.id + 1
+
+
+def test_a_host_that_does_not_know_the_zone_of_a_user_is_told_at_the_start(tmp_path: Path) -> None:
+    with made.opened(tmp_path) as fleet:
+        fleet.user()
+        fleet.db.write_now(lambda session: session.run("UPDATE \"user\" SET zone = 'Mars/Olympus'"))
+        with pytest.raises(Refused, match=r"Mars/Olympus.*tzdata"):
+            fleet.db.write_now(restarts.begin, NOW_MS)

@@ -1,12 +1,11 @@
 """Statuses follow counters and quota."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from collector.domain import users
+from collector.domain import standing, users
 from collector.domain.users import NewUser, Status, User, UserChanges
 from shared.names import UserId
 
@@ -27,28 +26,28 @@ USER = User(
 def test_a_user_is_served_exactly_while_something_of_his_quota_is_left(
     up: int, down: int, quota: int | None
 ) -> None:
-    after = users.charged(dataclasses.replace(USER, quota_bytes=quota), up, down, 5)
+    after = standing.charged(structs.replace(USER, quota_bytes=quota), up, down, 5)
     assert after.served == (quota is None or up + down < quota)
     assert after.total_bytes == up + down
 
 
 def test_only_the_suspension_for_the_quota_is_lifted_by_a_higher_quota() -> None:
-    penalised = dataclasses.replace(USER, status=Status.SUSPENDED, reason="penalty")
-    assert users.changed(penalised, UserChanges(quota_bytes=None)).status is Status.SUSPENDED
+    penalised = structs.replace(USER, status=Status.SUSPENDED, reason="penalty")
+    assert standing.changed(penalised, UserChanges(quota_bytes=None), 5).status is Status.SUSPENDED
 
 
 def test_switching_on_a_user_who_is_over_his_quota_leaves_him_suspended() -> None:
-    off = dataclasses.replace(USER, status=Status.INACTIVE, up_bytes=100)
-    assert users.changed(off, UserChanges(active=True)).status is Status.SUSPENDED
+    off = structs.replace(USER, status=Status.INACTIVE, up_bytes=100)
+    assert standing.changed(off, UserChanges(active=True), 5).status is Status.SUSPENDED
 
 
 def test_switching_off_holds_whatever_the_quota_says() -> None:
-    off = users.changed(USER, UserChanges(active=False))
-    assert users.charged(off, 1, 1, 5).status is Status.INACTIVE
+    off = standing.changed(USER, UserChanges(active=False), 5)
+    assert standing.charged(off, 1, 1, 5).status is Status.INACTIVE
 
 
 def test_the_first_use_is_kept() -> None:
-    twice = users.charged(users.charged(USER, 1, 0, 5), 1, 0, 9)
+    twice = standing.charged(standing.charged(USER, 1, 0, 5), 1, 0, 9)
     assert (twice.first_used_ms, twice.last_used_ms) == (5, 9)
 
 

@@ -31,6 +31,7 @@ CA_HASH = "sha256:" + "a" * 64
 URL = "https://collector.test:8443"
 DEADLINE_S = 10.0
 PASSWORD = "correct horse"
+ZONE = "Asia/Tehran"
 
 _JOINING = Joining(url=URL, ca_pem=CA_PEM, ca_hash=CA_HASH, ttl_s=600)
 
@@ -140,7 +141,7 @@ def opened(directory: Path) -> Iterator[Rig]:
     with asyncio.Runner() as runner:
         data = Database.open(directory)
         hub = Hub()
-        made = main.assemble(data, hub, KEY, _JOINING)
+        made = main.assemble(data, hub, KEY, _JOINING, ZONE)
         transport = httpx.ASGITransport(app=application.application(made, table.ROUTES))
         http = httpx.AsyncClient(transport=transport, base_url=URL, timeout=DEADLINE_S)
         try:

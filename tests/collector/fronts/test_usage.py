@@ -85,6 +85,9 @@ def test_a_bad_row_spoils_no_good_row_and_is_shown_with_its_reason(rig: Rig, bad
         b"[" * 100_000,
         b'{"ledger": "l", "rows": ' + b"[" * 100_000,
         json.dumps({"ledger": "x" * 200, "rows": []}).encode(),
+        json.dumps({"ledger": "l", "rows": [], "epoch": 10**30}).encode(),
+        json.dumps({"ledger": "l", "rows": [], "sequence": -1}).encode(),
+        json.dumps({"ledger": "l", "rows": [], "returned": [[1, 1, 0, -(10**30)]]}).encode(),
     ],
     ids=lambda content: content[:40],
 )

@@ -1,16 +1,24 @@
 """Group commit, failures, migrations."""
 
 import asyncio
+import contextlib
+import shutil
 import sqlite3
 from pathlib import Path
 
 import peewee
 import pytest
+from playhouse import migrations
 
 from collector.domain import refusals
-from collector.store import admins, database, tables
+from collector.domain.users import Status
+from collector.domain.validity import ENDLESS
+from collector.store import admins, database, tables, users
 from collector.store.database import Database
 from collector.store.session import Session
+from shared.names import UserId
+
+_MIGRATIONS = Path(database.__file__).with_name("migrations")
 
 
 def _add(session: Session, name: str) -> int:
@@ -92,6 +100,32 @@ def test_migrations_build_exactly_the_tables_of_the_models(tmp_path: Path) -> No
     migrated = sqlite3.connect(tmp_path / database.FILE)
     assert _schema(migrated) == wanted
     migrated.close()
+
+
+def test_a_database_of_the_first_version_is_migrated_with_what_it_holds(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    shutil.copy(_MIGRATIONS / "0001_initial.py", first)
+    old = peewee.SqliteDatabase(str(tmp_path / database.FILE))
+    with old.connection_context():
+        migrations.Runner(old, str(first)).up()
+    with contextlib.closing(sqlite3.connect(tmp_path / database.FILE)) as filled, filled:
+        filled.execute(
+            'INSERT INTO "user" (id, uuid, uuid_key, name, name_key, status, quota_bytes, created_ms)'
+            " VALUES (7, 'u', 'k', 'ada', 'ada', 'suspended', 900, 5)"
+        )
+        filled.execute(
+            "INSERT INTO counter (user_id, up_bytes, down_bytes, first_ms, last_ms)"
+            " VALUES (7, 300, 600, 6, 8)"
+        )
+    db = Database.open(tmp_path)
+    user = db.read_now(users.one, UserId(7))
+    db.close()
+    assert user is not None
+    assert (user.name, user.status, user.quota_bytes, user.terms) == ("ada", Status.SUSPENDED, 900, 1)
+    assert (user.up_bytes, user.down_bytes, user.first_used_ms, user.last_used_ms) == (300, 600, 6, 8)
+    assert (user.life_up_bytes, user.life_down_bytes, user.period_start_ms) == (300, 600, 0)
+    assert (user.validity, user.due_ms) == (ENDLESS, None)
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[object, ...]]:

@@ -1,0 +1,163 @@
+"""What becomes of a user through bytes, through time and through an admin (rows H1, H2, H3, H7).
+
+What always holds: a standing that we gave (not started, expired, over the quota) is lifted by us as soon as
+its cause is gone; one that an admin or a penalty gave is never touched. A user who is not due is what he was:
+time changes nothing before `due_ms`. A period ends once: a clock that is set back opens none again.
+"""
+
+import msgspec
+from msgspec import structs
+
+from collector.domain import resets, validity
+from collector.domain import users as people
+from collector.domain.users import NewUser, Status, User, UserChanges
+from shared.names import MAX_BYTES, UserId
+
+#: Reason of the suspension that a higher quota or a new period lifts.
+OVER_QUOTA = "quota"
+#: Reason of being inactive that the start of the package lifts.
+NOT_STARTED = "not started"
+_ACTIVE = (Status.ACTIVE, None)
+_SUSPENDED = (Status.SUSPENDED, OVER_QUOTA)
+_WAITING = (Status.INACTIVE, NOT_STARTED)
+_EXPIRED = (Status.EXPIRED, None)
+_OURS = frozenset({_ACTIVE, _SUSPENDED, _WAITING, _EXPIRED})
+
+
+def fresh(new: NewUser, uuid: str, now_ms: int) -> User:
+    """A user as he is made; his id is given by the store."""
+    user = User(
+        id=UserId(0),
+        uuid=uuid,
+        name=new.name,
+        status=Status.ACTIVE,
+        reason=None,
+        quota_bytes=new.quota_bytes,
+        up_limit_bytes=new.up_limit_bytes,
+        down_limit_bytes=new.down_limit_bytes,
+        validity=validity.asked(new),
+        up_bytes=0,
+        down_bytes=0,
+        created_ms=now_ms,
+    )
+    return _dated(judged(_turned(user, now_ms), now_ms), now_ms)
+
+
+def advanced(user: User, now_ms: int) -> User:
+    """The user at this moment: a new period begins with empty counters, a start or an end takes effect."""
+    if user.due_ms is None or now_ms < user.due_ms:
+        return user
+    return _dated(judged(_turned(user, now_ms), now_ms), now_ms)
+
+
+def charged(user: User, up_bytes: int, down_bytes: int, now_ms: int) -> User:
+    """The user after more bytes, judged again. Bytes beyond the quota are his too: they passed.
+
+    They belong to the period of this moment. A counter that is full stays full: one that could not be stored
+    would undo the whole report, every time.
+    """
+    user = advanced(user, now_ms)
+    if user.first_used_ms is None:
+        user = _begun(user, now_ms)
+    more = structs.replace(
+        user,
+        up_bytes=min(MAX_BYTES, user.up_bytes + up_bytes),
+        down_bytes=min(MAX_BYTES, user.down_bytes + down_bytes),
+        life_up_bytes=min(MAX_BYTES, user.life_up_bytes + up_bytes),
+        life_down_bytes=min(MAX_BYTES, user.life_down_bytes + down_bytes),
+        last_used_ms=now_ms,
+    )
+    return judged(more, now_ms)
+
+
+def changed(user: User, changes: UserChanges, now_ms: int) -> User:
+    """The user after an admin's changes, judged again.
+
+    Other periods reset nothing by themselves: what was used counts on until the next boundary.
+    """
+    user = advanced(user, now_ms)
+    if changes.name is not msgspec.UNSET:
+        user = structs.replace(user, name=changes.name)
+    user = _limited(user, people.changed_limits(changes))
+    user = _retimed(user, changes, now_ms)
+    if changes.active is not msgspec.UNSET:
+        user = _switched(user, on=changes.active)
+    return _dated(judged(user, now_ms), now_ms)
+
+
+def judged(user: User, now_ms: int) -> User:
+    """The user with the standing that his times, counters and limits ask for."""
+    before = user.standing
+    if before not in _OURS:
+        return user
+    status, reason = _verdict(user, now_ms)
+    return user if (status, reason) == before else structs.replace(user, status=status, reason=reason)
+
+
+def over_quota(user: User) -> bool:
+    """A limit is reached when nothing of it is left."""
+    return any(
+        limit is not None and used >= limit for limit, used in zip(user.limits, user.used, strict=True)
+    )
+
+
+def _verdict(user: User, now_ms: int) -> tuple[Status, str | None]:
+    start_at_ms, expires_ms = user.validity.start_at_ms, user.expires_ms
+    if start_at_ms is not None and now_ms < start_at_ms:
+        return _WAITING
+    if expires_ms is not None and expires_ms <= now_ms:
+        return _EXPIRED
+    return _SUSPENDED if over_quota(user) else _ACTIVE
+
+
+def _begun(user: User, now_ms: int) -> User:
+    """The first use: periods and the end may be counted from here."""
+    user = structs.replace(user, first_used_ms=now_ms)
+    return _dated(_turned(user, now_ms), now_ms)
+
+
+def _turned(user: User, now_ms: int) -> User:
+    start_ms = resets.period_start_ms(user.validity.schedule, user.started_ms, now_ms)
+    if start_ms <= user.period_start_ms:
+        return user
+    return structs.replace(user, period_start_ms=start_ms, up_bytes=0, down_bytes=0)
+
+
+def _dated(user: User, now_ms: int) -> User:
+    schedule, latest_ms = user.validity.schedule, max(now_ms, user.period_start_ms)
+    next_reset_ms = resets.next_reset_ms(schedule, user.started_ms, latest_ms)
+    moments = (next_reset_ms, user.validity.start_at_ms, user.expires_ms)
+    due_ms = min((one for one in moments if one is not None and one > now_ms), default=None)
+    return user if due_ms == user.due_ms else structs.replace(user, due_ms=due_ms)
+
+
+def _retimed(user: User, changes: UserChanges, now_ms: int) -> User:
+    after = structs.replace(user, validity=validity.changed(user.validity, changes))
+    schedule = after.validity.schedule
+    if (schedule, after.started_ms) == (user.validity.schedule, user.started_ms):
+        return after
+    start_ms = resets.period_start_ms(schedule, after.started_ms, now_ms)
+    return structs.replace(after, period_start_ms=start_ms)
+
+
+def _limited(user: User, limits: dict[str, int | None]) -> User:
+    """New limits. Leases given under a higher limit must not outlive it, so a lower one makes new terms."""
+    after = structs.replace(
+        user,
+        quota_bytes=limits.get("quota_bytes", user.quota_bytes),
+        up_limit_bytes=limits.get("up_limit_bytes", user.up_limit_bytes),
+        down_limit_bytes=limits.get("down_limit_bytes", user.down_limit_bytes),
+    )
+    tighter = any(
+        now is not None and (before is None or now < before)
+        for before, now in zip(user.limits, after.limits, strict=True)
+    )
+    return structs.replace(after, terms=user.terms + 1) if tighter else after
+
+
+def _switched(user: User, *, on: bool) -> User:
+    if not on:
+        return structs.replace(user, status=Status.INACTIVE, reason=None)
+    if user.status is Status.INACTIVE:
+        return structs.replace(user, status=Status.ACTIVE, reason=None)
+    return user
