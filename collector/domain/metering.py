@@ -12,8 +12,9 @@ from collector.domain.quarantine import Cause
 from shared.messages import Usage
 from shared.names import MAX_BYTES, EndpointId, UserId
 
-#: Kernel buffers and clock granularity: what a link may seem to carry beyond its rate.
-_SLACK_MS = 2_000
+#: What a link may seem to carry beyond its rate: a report that was held up arrives just before the next
+#: one, and agents give a report up after 15 s only.
+_SLACK_MS = 60_000
 _HEADROOM_PERCENT = 110
 _UNIT_PERMILLE = 1_000
 

@@ -66,17 +66,27 @@ def test_a_row_without_news_charges_nothing() -> None:
 
 
 def test_what_a_link_can_carry_in_the_time_is_billed_and_twice_that_is_held() -> None:
-    seen = {Key(USER, END): Seen(0, 0, FOREVER_MS - 10_000)}
-    ten_seconds_bytes = 10 * 1_000 * 125_000
+    seen = {Key(USER, END): Seen(0, 0, FOREVER_MS - 600_000)}
+    ten_minutes_bytes = 600 * 1_000 * 125_000
     fits = metering.charge(
-        [(0, Usage(USER, END, 0, ten_seconds_bytes))], known(seen, link_mbps=1_000), FOREVER_MS
+        [(0, Usage(USER, END, 0, ten_minutes_bytes))], known(seen, link_mbps=1_000), FOREVER_MS
     )
-    assert [one.down for one in fits[0]] == [ten_seconds_bytes]
+    assert [one.down for one in fits[0]] == [ten_minutes_bytes]
     twice = metering.charge(
-        [(0, Usage(USER, END, 0, 2 * ten_seconds_bytes))], known(seen, link_mbps=1_000), FOREVER_MS
+        [(0, Usage(USER, END, 0, 2 * ten_minutes_bytes))], known(seen, link_mbps=1_000), FOREVER_MS
     )
     assert [held.cause for held in twice[1]] == [Cause.TOO_FAST]
     assert not twice[0]
+
+
+def test_a_report_that_was_held_up_does_not_make_the_next_one_too_fast() -> None:
+    seen = {Key(USER, END): Seen(0, 0, FOREVER_MS)}
+    held_up_bytes = 15 * 1_000 * 125_000
+    charges, held = metering.charge(
+        [(0, Usage(USER, END, 0, held_up_bytes))], known(seen, link_mbps=1_000), FOREVER_MS
+    )
+    assert charges
+    assert not held
 
 
 def test_a_clock_that_went_back_does_not_hold_ordinary_traffic() -> None:
