@@ -196,15 +196,15 @@ async def _step(node: Node, tried: set[Meter]) -> bool:
         if node.holding.revoked:
             return False
         await _ascertain(node)
-        todo = plan.difference(node.wanted().served, node.serving)
-        if todo.restart and await obstacles.refuse(node):
-            todo = plan.difference(node.wanted().served, node.serving)
-        if todo.restart:
+        steps = plan.difference(node.wanted().served, node.serving)
+        if steps.restart and await obstacles.refuse(node):
+            steps = plan.difference(node.wanted().served, node.serving)
+        if steps.restart:
             await _restart(node)
             return True
-        if todo.leaving:
-            await _leave(node, todo.leaving)
-        untried = (a for a in todo.joining if Meter(a.user, a.endpoint) not in tried)
+        if steps.leaving:
+            await _leave(node, steps.leaving)
+        untried = (a for a in steps.joining if Meter(a.user, a.endpoint) not in tried)
         joining = list(islice(untried, JOIN_STEP))
         tried.update(Meter(a.user, a.endpoint) for a in joining)
         if joining:

@@ -2,8 +2,6 @@
 
 import sqlite3
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,40 +9,8 @@ import pytest
 from agent import inspection, ledger
 from agent.core import plan
 from agent.core.counting import Count, Meter, Reading
-from shared.messages import Account, Endpoint, Item
 from shared.names import EndpointId, UserId
-
-ROOT = Path(__file__).parents[2]
-ALICE, BOB = Meter(UserId(1), EndpointId(1)), Meter(UserId(2), EndpointId(1))
-HELD = plan.Holding(
-    generation=7,
-    items={
-        "endpoint/1": Item(
-            key="endpoint/1",
-            generation=3,
-            body=Endpoint(endpoint=EndpointId(1), protocol="vless", port=443),
-        ),
-        "account/1/1": Item(
-            key="account/1/1",
-            generation=7,
-            body=Account(user=UserId(1), endpoint=EndpointId(1), uuid="u1"),
-        ),
-    },
-    stopped={UserId(1): 7},
-)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[ledger.Ledger]:
-    book = ledger.open_ledger(path)
-    try:
-        yield book
-    finally:
-        book.close()
-
-
-def totals(book: ledger.Ledger) -> dict[Meter, Count]:
-    return {which: standing.total for which, standing in book.standings.items()}
+from tests.agent.books import ALICE, BOB, HELD, opened, totals
 
 
 def test_a_new_ledger_has_an_id_of_its_own_and_is_for_its_owner_only(tmp_path: Path) -> None:

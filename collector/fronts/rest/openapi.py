@@ -46,7 +46,7 @@ def _schemas(table: Sequence[Route]) -> tuple[Mapping[Any, Node], Node]:
 def _anything(kind: type) -> Node:
     if kind is object:
         return {"description": "Any JSON value."}
-    raise NotImplementedError
+    raise NotImplementedError  # msgspec's way for a hook to say that it does not know the type
 
 
 def _operation(route: Route, schemas: Mapping[Any, Node]) -> Node:

@@ -143,10 +143,10 @@ def test_a_refused_endpoint_is_tried_again_when_it_changes() -> None:
 
 def test_a_changed_credential_leaves_and_joins() -> None:
     held = taken(HELD, state(6, account(1, uuid="new", generation=6)))
-    todo = plan.difference(served(held), served(HELD))
-    assert todo.leaving == (Meter(ALICE, ONE),)
-    assert [a.uuid for a in todo.joining] == ["new1"]
-    assert not todo.restart
+    steps = plan.difference(served(held), served(HELD))
+    assert steps.leaving == (Meter(ALICE, ONE),)
+    assert [a.uuid for a in steps.joining] == ["new1"]
+    assert not steps.restart
 
 
 def test_a_changed_endpoint_needs_a_restart() -> None:
@@ -166,11 +166,11 @@ def test_leaving_and_then_joining_leads_to_what_is_wanted(
     def as_served(uuids: dict[Meter, str]) -> Served:
         return Served({}, {m: Account(user=m.user, endpoint=m.endpoint, uuid=u) for m, u in uuids.items()})
 
-    todo = plan.difference(as_served(want), as_served(running))
-    after = plan.joined(plan.without(as_served(running), todo.leaving), todo.joining)
+    steps = plan.difference(as_served(want), as_served(running))
+    after = plan.joined(plan.without(as_served(running), steps.leaving), steps.joining)
     assert after == as_served(want)
     untouched = {m for m in want if running.get(m) == want[m]}
-    assert not untouched & {*todo.leaving, *(Meter(a.user, a.endpoint) for a in todo.joining)}
+    assert not untouched & {*steps.leaving, *(Meter(a.user, a.endpoint) for a in steps.joining)}
 
 
 @given(st.lists(st.sets(st.integers(1, 5), max_size=5), min_size=1, max_size=6))
