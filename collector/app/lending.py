@@ -1,7 +1,8 @@
 """Leases, renewed with every report (row H7; design: Quota).
 
 What always holds: used + outstanding <= limit for every user, checked here before anything is given; what a
-node said in an old report frees nothing, since it may have been given more in the meantime.
+node said in an old report frees nothing, since it may have been given more in the meantime; a node is lent
+nothing of users who are not placed on it.
 """
 
 import dataclasses
@@ -46,7 +47,8 @@ def renew(
         held[number][source.number] = _taken_back(mine, returned.get(number))
     leases.returned(session, source.node, returned)
     nodes = leases.nodes_of(session, limited)
-    served = [user for user in limited.values() if user.served]
+    here = leases.placed(session, source.node, limited)
+    served = [user for user in limited.values() if user.served and user.id in here]
     given = {user.id: _given(user, held[user.id], source.number, nodes.get(user.id, 1)) for user in served}
     kept = {number: held[number][source.number].ceilings for number in returned}
     leases.save(session, source.number, {**kept, **given})

@@ -13,12 +13,6 @@ def of_user(session: Session, user: UserId) -> dict[Place, bytes | None]:
     return {Place(NodeId(node), key): _bytes(body) for node, key, body in rows}
 
 
-def of_key(session: Session, place: Place) -> dict[Place, bytes | None]:
-    """One item, tombstone or not."""
-    rows = session.rows("SELECT body FROM desired WHERE node_id = ? AND key = ?", place)
-    return {place: _bytes(rows[0][0])} if rows else {}
-
-
 def apply(session: Session, user: UserId | None, differences: Iterable[Difference]) -> frozenset[NodeId]:
     """Store the differences, each node's under one new generation; returns the nodes that moved on."""
     changed = list(differences)

@@ -64,6 +64,17 @@ def returned(session: Session, node: NodeId, users: Iterable[UserId]) -> None:
     session.run_many("DELETE FROM recall WHERE node_id = ? AND user_id = ?", [(node, user) for user in users])
 
 
+def placed(session: Session, node: NodeId, users: Iterable[UserId]) -> set[UserId]:
+    """Those of these users who may be served on this node at all."""
+    rows = session.rows(
+        "SELECT DISTINCT a.user_id FROM json_each(?) AS wanted"
+        " JOIN assignment AS a ON a.user_id = wanted.value"
+        " JOIN endpoint AS e ON e.id = a.endpoint_id WHERE e.node_id = ?",
+        (json.dumps(sorted(set(users))), node),
+    )
+    return {UserId(user) for (user,) in rows}
+
+
 def nodes_of(session: Session, users: Iterable[UserId]) -> dict[UserId, int]:
     """On how many nodes each of these users may be served."""
     rows = session.rows(

@@ -98,13 +98,21 @@ def test_the_end_of_a_quota_is_recalled_from_the_node_where_it_lies_idle(fleet: 
     assert lease.total == 100_000_000
 
 
+def test_a_node_is_lent_nothing_of_a_user_who_is_not_placed_on_it(fleet: Fleet) -> None:
+    user = fleet.user(quota_bytes=GB)
+    other = fleet.db.write_now(nodes.create, NewNode(name="node-2"), ADMIN, NOW_MS).value
+    far = LedgerId("ledger-b")
+    assert _send(fleet, sequence=1, unleased=(user.id,), node=other.id, ledger=far) == []
+    assert _send(fleet, sequence=1, unleased=(user.id,)) != []
+
+
 def test_an_old_report_frees_nothing(fleet: Fleet) -> None:
     user = fleet.user(quota_bytes=GB)
     (before,) = _send(fleet, sequence=5, down=1_000_000)
     nothing = Lease(user.id, user.terms, 0, 0, None, None)
     assert _send(fleet, sequence=4, returned=(nothing,)) == []
-    other = fleet.db.write_now(nodes.create, NewNode(name="node-2"), ADMIN, NOW_MS).value
-    (elsewhere,) = _send(fleet, sequence=1, unleased=(user.id,), node=other.id, ledger=LedgerId("b"))
+    there = _second_node(fleet, user)
+    (elsewhere,) = _send(fleet, sequence=1, unleased=(user.id,), node=there.node, ledger=LedgerId("b"))
     assert (before.total or 0) + (elsewhere.total or 0) <= GB
 
 
@@ -118,12 +126,13 @@ def test_a_lower_quota_makes_new_terms_and_a_higher_one_does_not(fleet: Fleet) -
 def test_a_revoked_node_holds_nothing_any_more(fleet: Fleet) -> None:
     user = fleet.user(quota_bytes=GB)
     (held,) = _send(fleet, sequence=1, down=1_000_000)
-    other = fleet.db.write_now(nodes.create, NewNode(name="node-2"), ADMIN, NOW_MS).value
+    there = _second_node(fleet, user)
     fleet.db.write_now(nodes.revoke, fleet.node.id, ADMIN, NOW_MS)
-    fleet.db.write_now(users.change, user.id, UserChanges(up_limit_bytes=GB), ADMIN, NOW_MS)
-    (lease,) = _send(fleet, sequence=1, unleased=(user.id,), node=other.id, ledger=LedgerId("b"))
+    fleet.db.write_now(users.assign, user.id, [there.id], ADMIN, NOW_MS)
+    (lease,) = _send(fleet, sequence=1, unleased=(user.id,), node=there.node, ledger=LedgerId("b"))
     assert held.total
-    assert lease.up is not None
+    assert lease.total is not None
+    assert held.total + lease.total > GB
 
 
 def test_separate_limits_are_leased_separately(fleet: Fleet) -> None:
