@@ -1,6 +1,7 @@
 """Leases at work: served under them, cut at their end, asked for, given back."""
 
 import asyncio
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -8,6 +9,7 @@ import pytest
 
 from agent.core import leases
 from agent.core.counting import Meter
+from agent.drivers.base import Cut
 from agent.drivers.memory import MemoryDriver
 from agent.ledger import Ledger, LedgerError
 from agent.loops.meter import MeterLoop
@@ -262,5 +264,44 @@ def test_an_agent_that_takes_a_core_over_cuts_no_limited_user(tmp_path: Path) ->
         async with fleet.node(tmp_path, collector, driver) as node:
             await SyncLoop(node).compare_once()
             assert not {"block", "cut", "start", "stop"} & set(driver.calls)
+
+    asyncio.run(scenario())
+
+
+class SlowToCut(MemoryDriver):
+    """A cut takes until something has happened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.happened = asyncio.Event()
+
+    async def cut(self, meters: Sequence[Meter]) -> Cut:
+        await self.happened.wait()
+        return await super().cut(meters)
+
+
+def test_a_renewal_that_lands_while_he_is_being_cut_brings_him_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(100), SlowToCut()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).compare_once()
+            report = ReportLoop(node)
+            await report.once()
+            driver.traffic(ALICE, 0, 150)
+            collector.leases[ALICE.user] = Lease(ALICE.user, 1, 10, 1_000)
+            lend = Ledger.lend
+
+            def lent(book: Ledger, leases: Collection[Lease], gone: Collection[UserId]) -> None:
+                lend(book, leases, gone)
+                if leases:
+                    driver.happened.set()
+
+            monkeypatch.setattr(Ledger, "lend", lent)
+            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+                group.create_task(MeterLoop(node).once())
+                group.create_task(report.once())
+            assert driver.traffic(ALICE, 0, 1)
 
     asyncio.run(scenario())
