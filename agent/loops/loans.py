@@ -76,7 +76,7 @@ class Loans:
         self._bar()
 
     def grew(self, totals: Mapping[Meter, Count]) -> list[UserId]:
-        """Take in new totals; returns the users who have just used up their lease."""
+        """Take in new totals; returns those who moved bytes and have nothing left of a lease."""
         now_s = time.monotonic()
         users: set[UserId] = set()
         for meter, total in totals.items():
@@ -84,10 +84,9 @@ class Loans:
             self.totals.setdefault(meter.user, {})[meter] = total
         self.moved |= {user: self._sum(user) for user in users}
         self.moved_s |= dict.fromkeys(users, now_s)
-        spent = [
-            user for user in users if user in self.terms and user not in self.barred and self._spent(user)
-        ]
-        self.barred |= dict.fromkeys(spent, 0.0)
+        spent = [user for user in users if user in self.terms and self._spent(user)]
+        for user in spent:
+            self.barred.setdefault(user, 0.0)
         return spent
 
     def words(self, now_s: float) -> Words:

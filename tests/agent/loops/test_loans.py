@@ -268,6 +268,26 @@ def test_an_agent_that_takes_a_core_over_cuts_no_limited_user(tmp_path: Path) ->
     asyncio.run(scenario())
 
 
+def test_whoever_moves_bytes_after_a_recall_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "RECALL_IDLE_S", -1.0)
+
+    async def scenario() -> None:
+        collector, driver = staffed(100), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).compare_once()
+            report = ReportLoop(node)
+            await report.once()
+            collector.leases.clear()
+            node.give_back([ALICE.user])
+            await report.once()
+            assert collector.reports[-1].returned == [Lease(ALICE.user, 1, 10, 0)]
+            driver.traffic(ALICE, 0, 5)
+            await MeterLoop(node).once()
+            assert not driver.traffic(ALICE, 0, 1)
+
+    asyncio.run(scenario())
+
+
 class SlowToCut(MemoryDriver):
     """A cut takes until something has happened."""
 
