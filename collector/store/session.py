@@ -3,6 +3,7 @@
 Models serve the catalogue; the hot path asks the session for set-based SQL on the same connection.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,21 @@ class Session:
     def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Run one statement; returns the rows it touched."""
         return int(self._execute(sql, parameters).rowcount)
+
+    #: A table `wanted` with a column `value`; its one parameter is made by `numbers`.
+    wanted = "json_each(?) AS wanted"
+
+    def numbers(self, values: Iterable[int]) -> object:
+        """The parameter of `wanted`: these numbers, each once and in order."""
+        return json.dumps(sorted(set(values)))
+
+    def update_many(
+        self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None:
+        """Set values of rows found by their keys; a row is its keys, then its values, all whole numbers."""
+        wanted = [f"{name} = ?{place}" for place, name in enumerate((*keys, *values), 1)]
+        where, news = " AND ".join(wanted[: len(keys)]), ", ".join(wanted[len(keys) :])
+        self.run_many(f"UPDATE {table} SET {news} WHERE {where}", rows)  # noqa: S608 - names of ours
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Run one statement for many rows, compiled once."""
