@@ -127,6 +127,20 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     down: int
 
 
+class Past(msgspec.Struct, frozen=True, array_like=True):
+    """Totals that were reached in an earlier quarter of an hour than the present one.
+
+    `quarter` counts quarters of an hour since the epoch in UTC, by the node's clock: every boundary of a
+    period, in every zone, is the boundary of one.
+    """
+
+    user: UserId
+    endpoint: EndpointId
+    up: int
+    down: int
+    quarter: int
+
+
 class Lease(msgspec.Struct, frozen=True, array_like=True):
     """Up to where a node may serve a user without asking: absolute totals of the node's ledger, in bytes.
 
@@ -145,6 +159,9 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
 class Report(Message, frozen=True):
     """`POST /api/v1/usage`: totals by max, under the id of the ledger that counted them.
 
+    `rows` are the totals now, in this `quarter` of an hour (0: the node does not say); `past` are those at
+    the ends of earlier ones that were not confirmed yet, oldest first, so that bytes count in the period in
+    which they were used.
     Leases need an order, which totals do not: `epoch` counts the starts of the agent under this ledger,
     `sequence` its reports since. `returned` are leases that the node has cut down by itself, already in
     force; `unleased` are limited users it ought to serve and has no valid lease for.
@@ -152,6 +169,8 @@ class Report(Message, frozen=True):
 
     ledger: LedgerId
     rows: list[Usage]
+    quarter: int = 0
+    past: list[Past] = []
     tags: list[str] = []
     epoch: int = 0
     sequence: int = 0

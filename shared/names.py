@@ -19,6 +19,9 @@ MAX_ID = 2**31 - 1
 #: Rows of one usage report. A thousand rows are about 60 kB of JSON; this bounds memory on both sides.
 MAX_REPORT_ROWS = 10_000
 
+#: Every zone's hours begin at a multiple of this, so every period does.
+QUARTER_MS = 15 * 60 * 1000
+
 #: Seconds a node may wait for news in one long poll; longer waits die in middle boxes unnoticed.
 MAX_POLL_WAIT_S = 55
 
