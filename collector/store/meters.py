@@ -42,8 +42,9 @@ def save(session: Session, number: int, charges: Iterable[Charge], now_ms: int) 
     """Keep the new totals."""
     rows = sorted((*one.key, number, one.new_up, one.new_down, now_ms) for one in charges)
     session.run_many(
-        "INSERT INTO meter (user_id, endpoint_id, ledger_id, up_bytes, down_bytes, last_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, endpoint_id, ledger_id) DO UPDATE SET"
+        "INSERT INTO meter (user_id, endpoint_id, ledger_id, up_bytes, down_bytes, last_ms,"
+        " billed_up_bytes, billed_down_bytes) VALUES (?, ?, ?, ?, ?, ?, 0, 0)"
+        " ON CONFLICT (user_id, endpoint_id, ledger_id) DO UPDATE SET"
         " up_bytes = excluded.up_bytes, down_bytes = excluded.down_bytes, last_ms = excluded.last_ms",
         rows,
     )

@@ -166,19 +166,61 @@ class Recall(Table):
 
 
 class Meter(Table):
-    """The highest totals seen of one user on one endpoint under one ledger."""
+    """The highest totals seen of one user on one endpoint under one ledger, and what was billed of them.
+
+    Rows lie in the order of their ledgers: a report then dirties a few pages in a row.
+    """
 
     ledger_id = peewee.IntegerField()
+    user_id = peewee.IntegerField(index=True)
+    endpoint_id = peewee.IntegerField()
+    up_bytes = peewee.BigIntegerField()
+    down_bytes = peewee.BigIntegerField()
+    billed_up_bytes = peewee.BigIntegerField()
+    billed_down_bytes = peewee.BigIntegerField()
+    last_ms = peewee.BigIntegerField()
+
+    class Meta:
+        """One row a meter and ledger."""
+
+        primary_key = peewee.CompositeKey("ledger_id", "user_id", "endpoint_id")
+        without_rowid = True
+
+
+class Opening(Table):
+    """A meter's totals when its open hour began; apart from the meter, since it is written once an hour."""
+
+    ledger_id = peewee.IntegerField()
+    user_id = peewee.IntegerField(index=True)
+    endpoint_id = peewee.IntegerField()
+    hour = peewee.IntegerField()
+    up_bytes = peewee.BigIntegerField()
+    down_bytes = peewee.BigIntegerField()
+    billed_up_bytes = peewee.BigIntegerField()
+    billed_down_bytes = peewee.BigIntegerField()
+
+    class Meta:
+        """One row a meter and ledger."""
+
+        primary_key = peewee.CompositeKey("ledger_id", "user_id", "endpoint_id")
+        without_rowid = True
+
+
+class History(Table):
+    """What one user moved over one endpoint in one closed hour, counted since the epoch: raw and billed."""
+
+    hour = peewee.IntegerField()
     user_id = peewee.IntegerField()
     endpoint_id = peewee.IntegerField()
     up_bytes = peewee.BigIntegerField()
     down_bytes = peewee.BigIntegerField()
-    last_ms = peewee.BigIntegerField()
+    billed_up_bytes = peewee.BigIntegerField()
+    billed_down_bytes = peewee.BigIntegerField()
 
     class Meta:
-        """One row a meter and ledger, found by user for the usage view."""
+        """Read by time."""
 
-        primary_key = peewee.CompositeKey("user_id", "endpoint_id", "ledger_id")
+        primary_key = peewee.CompositeKey("hour", "user_id", "endpoint_id")
         without_rowid = True
 
 
@@ -280,6 +322,8 @@ ALL: tuple[type[Table], ...] = (
     Lease,
     Recall,
     Meter,
+    Opening,
+    History,
     Desired,
     Failure,
     Quarantine,
