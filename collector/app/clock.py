@@ -12,4 +12,5 @@ def advance(session: Session, limit: int, now_ms: int) -> Change[int]:
     """Bring up to `limit` users who are due to this moment; returns how many were."""
     before = {user.id: user for user in users.due(session, now_ms, limit)}
     after = [standing.advanced(user, now_ms) for user in before.values()]
-    return Change(len(before), people.settle(session, before, after, SYSTEM, now_ms))
+    steps = list(zip(before.values(), after, strict=True))
+    return Change(len(before), people.settle(session, before, after, steps, SYSTEM, now_ms))

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 
 from collector.domain import leases as rules
 from collector.domain.changes import Change
+from collector.domain.lane import Source
 from collector.domain.leases import Ceilings, Holding
 from collector.domain.reports import Received
 from collector.domain.users import User
 from collector.store import leases
-from collector.store.meters import Ledger
 from collector.store.session import Session
 from shared import logs
 from shared.messages import Lease
@@ -29,29 +29,41 @@ _NOTHING = Holding(seen=rules.Bytes(), ceilings=Ceilings())
 
 
 def renew(
-    session: Session, source: Ledger, report: Received, users: Mapping[UserId, User], now_ms: int
+    session: Session, source: Source, report: Received | None, users: Mapping[UserId, User], now_ms: int
 ) -> Change[list[Lease]]:
     """Take back what the report returns, and give its users what is due to them.
 
-    The nodes of the change are asked to give idle leases back that this one needs.
+    Without a report nothing changes: it was not the newest. The nodes of the change are asked to give idle
+    leases back that this one needs.
     """
+    for number in users:
+        source.quiet.pop(number, None)
+    if report is None:
+        return Change([])
     limited = {number: user for number, user in users.items() if user.limited}
     returned = {lease.user: lease for lease in report.returned if lease.user in users}
     concerned = limited.keys() | returned.keys()
-    newest = leases.advance(session, source.number, report.order)
-    if not concerned or not newest:
+    if not concerned:
         return Change([])
     held = leases.holdings(session, concerned, active_since_ms=now_ms - _ACTIVE_MS)
     for number in concerned:
         mine = held.setdefault(number, {}).get(source.number, _NOTHING)
         held[number][source.number] = _taken_back(mine, returned.get(number))
-    leases.returned(session, source.node, returned)
+    here_node = NodeId(source.node)
+    leases.returned(session, here_node, returned)
     nodes = leases.nodes_of(session, limited)
-    here = leases.placed(session, source.node, limited)
+    here = leases.placed(session, here_node, limited)
     served = [user for user in limited.values() if user.served and user.id in here]
     given = {user.id: _given(user, held[user.id], source.number, nodes.get(user.id, 1)) for user in served}
     kept = {number: held[number][source.number].ceilings for number in returned}
     leases.save(session, source.number, {**kept, **given})
+    for user in served:
+        held[user.id][source.number] = dataclasses.replace(
+            held[user.id][source.number], ceilings=given[user.id]
+        )
+        source.quiet[user.id] = rules.quiet_bytes(
+            user.limits, user.used, held[user.id], source.number, nodes.get(user.id, 1)
+        )
     lent = [_lease(limited[number], ceilings, nodes.get(number, 1)) for number, ceilings in given.items()]
     return Change(lent, _recalled(session, served, held, source.number))
 

@@ -5,6 +5,7 @@ from collector.domain import metering, refusals, standing
 from collector.domain.access import Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
+from collector.domain.lane import Source
 from collector.domain.metering import Charge, Key
 from collector.domain.quarantine import Cause, Decision, Held
 from collector.store import endpoints, events, meters, quarantine, users
@@ -25,18 +26,21 @@ def accept(session: Session, number: int, actor: Actor, now_ms: int) -> Change[N
     held = _open(session, number)
     if held.cause is not Cause.TOO_FAST:
         raise refusals.conflict("only a row that was too fast can be billed; dismiss this one")
-    charge = _offered(session, held, now_ms)
+    source, charge = _offered(session, held, now_ms)
     before = users.among(session, [charge.key.user])
-    after = standing.charged(before[charge.key.user], charge.up, charge.down, now_ms)
+    meters.save(session, source, [charge])
+    earlier = before[charge.key.user]
+    present = standing.advanced(earlier, now_ms)
+    after = standing.charged(present, charge.up, charge.down, now_ms)
     _close(session, held, Decision.ACCEPTED, actor, now_ms)
-    return Change(None, people.settle(session, before, [after], actor, now_ms))
+    return Change(None, people.settle(session, before, [after], [(earlier, present)], actor, now_ms))
 
 
 def dismiss(session: Session, number: int, actor: Actor, now_ms: int) -> Change[None]:
     """Do not bill a held row; its totals become the new base, so that later bytes are billed again."""
     held = _open(session, number)
     if held.cause is Cause.TOO_FAST:
-        _offered(session, held, now_ms)
+        meters.rebase(session, *_offered(session, held, now_ms))
     _close(session, held, Decision.DISMISSED, actor, now_ms)
     return Change(None)
 
@@ -50,14 +54,13 @@ def _open(session: Session, number: int) -> Held:
     return held
 
 
-def _offered(session: Session, held: Held, now_ms: int) -> Charge:
-    """The charge up to the totals offered, with the meter moved there."""
+def _offered(session: Session, held: Held, now_ms: int) -> tuple[Source, Charge]:
+    """The charge up to the totals offered."""
     row = Usage(UserId(held.user or 0), EndpointId(held.endpoint or 0), held.up or 0, held.down or 0)
-    source = meters.ledger(session, LedgerId(held.ledger), held.node, now_ms)
+    source = meters.source(session, LedgerId(held.ledger), held.node, now_ms)
     seen = meters.seen(session, source.number, [row.user]).get(Key(row.user, row.endpoint))
-    charge = metering.raised(row, seen, endpoints.factors(session, held.node)[row.endpoint])
-    meters.save(session, source.number, [charge], now_ms)
-    return charge
+    factor = endpoints.factors(session, held.node)[row.endpoint]
+    return source, metering.raised(row, seen, factor, now_ms, now_ms)
 
 
 def _close(session: Session, held: Held, decision: Decision, actor: Actor, now_ms: int) -> None:

@@ -1,72 +1,91 @@
 """Reports of usage: one report is one transaction (rows H5, H7; design: Metering).
 
 What always holds: meters, counters, verdicts, events and the nodes' new generation are one commit, and the
-answer goes out after it; so a report that was not answered can be sent again.
+answer goes out after it; so a report that was not answered can be sent again. Most rows change nothing but
+their meter and take the fast lane; what is said here of the careful way decides all the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
 from collector.app import lending
 from collector.app import users as people
-from collector.domain import metering, refusals, standing
+from collector.domain import lane, metering, refusals, standing
 from collector.domain.access import SYSTEM
 from collector.domain.changes import Change
-from collector.domain.metering import Charge, Known
+from collector.domain.lane import Source
+from collector.domain.metering import Charge, Known, Row
 from collector.domain.quarantine import MAX_CONTENT, Cause, Held
 from collector.domain.reports import Received
 from collector.domain.users import Status, User
-from collector.store import endpoints, meters, nodes, quarantine, users
-from collector.store.meters import Ledger
+from collector.store import endpoints, leases, meters, nodes, quarantine, users
 from collector.store.session import Session
 from shared.messages import Quarantined, ReportAnswer, Usage
-from shared.names import MAX_ID, LedgerId, NodeId, UserId
+from shared.names import MAX_ID, QUARTER_MS, LedgerId, NodeId, UserId
 
 
 def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Change[ReportAnswer]:
     """Book a report and renew the leases of whom it names."""
     source = _own_ledger(session, report.ledger, node, now_ms)
-    people_of_rows = users.among(session, _named(report))
-    known = _known(session, node, report.ledger, source, people_of_rows)
-    charges, held = metering.charge(report.rows, known, now_ms)
-    meters.save(session, source.number, charges, now_ms)
-    moved, charged = _charge(session, people_of_rows, charges, now_ms)
+    newest = leases.advance(session, source, report.order)
+    rows = _without_the_fast(session, source, report, now_ms)
+    named = _named(rows, report)
+    before = users.among(session, named) if named else {}
+    charges, held = metering.charge(rows, _known(session, source, report.ledger, before), now_ms)
+    meters.save(session, source, charges)
+    moved, after = _charge(session, before, charges, now_ms)
     answers = _hold(session, node, report, held, now_ms)
-    lent = lending.renew(session, source, report, charged, now_ms)
+    lent = lending.renew(session, source, report if newest else None, after, now_ms)
+    _admit(session, after)
     return Change(
         ReportAnswer(
-            accepted=len(report.rows) - len(held),
+            accepted=len(report.past) + len(report.rows) - len(held),
             quarantined=answers,
-            stopped=sorted(number for number, user in charged.items() if not user.served),
+            stopped=sorted(number for number, user in after.items() if not user.served),
             leases=lent.value,
-            epoch_seen=max(source.epoch, report.order[0]),
+            epoch_seen=source.epoch,
         ),
         moved | lent.nodes,
     )
 
 
-def _named(report: Received) -> set[UserId]:
-    named = {row.user for _, row in report.rows}
-    named.update(report.unleased, (lease.user for lease in report.returned))
-    return {user for user in named if 0 < user <= MAX_ID}
-
-
-def _own_ledger(session: Session, ledger: LedgerId, node: NodeId, now_ms: int) -> Ledger:
-    source = meters.ledger(session, ledger, node, now_ms)
+def _own_ledger(session: Session, ledger: LedgerId, node: NodeId, now_ms: int) -> Source:
+    source = meters.source(session, ledger, node, now_ms)
     if source.node != node:
         raise refusals.Refused(refusals.Kind.FORBIDDEN, "this ledger belongs to another node")
     return source
 
 
+def _without_the_fast(session: Session, source: Source, report: Received, now_ms: int) -> list[Row]:
+    """The rows that need thought, with the time of their bytes; the others are charged."""
+    used_ms = metering.used_ms(report.quarter, now_ms)
+    rows = [Row(place, row, metering.used_ms(quarter, now_ms)) for place, row, quarter in report.past]
+    slow = report.rows
+    if not rows and used_ms // QUARTER_MS == now_ms // QUARTER_MS:
+        session.hot.expire(now_ms)
+        meters.turn(session, source, meters.hour_of(now_ms))
+        taken = lane.take(report.rows, source, session.hot.rooms, session.hot.managers, now_ms)
+        meters.move(session, taken.moved)
+        slow = taken.careful
+    return [*rows, *(Row(place, row, used_ms) for place, row in slow)]
+
+
+def _named(rows: Iterable[Row], report: Received) -> set[UserId]:
+    named = {row.usage.user for row in rows}
+    named.update(report.unleased, (lease.user for lease in report.returned))
+    return {user for user in named if 0 < user <= MAX_ID}
+
+
 def _known(
-    session: Session, node: NodeId, ledger: LedgerId, source: Ledger, people_of_rows: dict[UserId, User]
+    session: Session, source: Source, ledger: LedgerId, people_of_rows: Mapping[UserId, User]
 ) -> Known:
-    reporter = nodes.require(session, node)
+    reporter = nodes.require(session, NodeId(source.node))
     return Known(
         seen=meters.seen(session, source.number, people_of_rows),
-        users=people_of_rows,
-        factors=endpoints.factors(session, node),
+        users=people_of_rows.keys(),
+        placed=endpoints.placed(session, people_of_rows),
+        factors=endpoints.factors(session, reporter.id),
         quarantined=quarantine.waiting(session, ledger),
         since_ms=reporter.enrolled_ms or reporter.created_ms,
         link_mbps=reporter.link_mbps,
@@ -76,16 +95,29 @@ def _known(
 def _charge(
     session: Session, before: dict[UserId, User], charges: list[Charge], now_ms: int
 ) -> tuple[frozenset[NodeId], dict[UserId, User]]:
-    after = {number: standing.advanced(user, now_ms) for number, user in before.items()}
+    after, ended = dict(before), []
     for one in charges:
-        after[one.key.user] = standing.charged(after[one.key.user], one.up, one.down, now_ms)
-    concerned = people.settle(session, before, (after[number] for number in sorted(after)), SYSTEM, now_ms)
+        user = standing.advanced(after[one.key.user], one.at_ms)
+        ended.append((after[one.key.user], user))
+        after[one.key.user] = standing.charged(user, one.up, one.down, one.at_ms)
+    for number, user in after.items():
+        after[number] = standing.advanced(user, now_ms)
+        ended.append((user, after[number]))
+    ordered = [after[number] for number in sorted(after)]
+    concerned = people.settle(session, before, ordered, ended, SYSTEM, now_ms)
     gone = users.removed_among(session, after)
     return concerned, {number: _as_served(user, number in gone) for number, user in after.items()}
 
 
 def _as_served(user: User, removed: bool) -> User:  # noqa: FBT001 - the second half of a pair
     return structs.replace(user, status=Status.INACTIVE) if removed else user
+
+
+def _admit(session: Session, after: Mapping[UserId, User]) -> None:
+    """Let the next rows of whoever is served take the fast lane."""
+    for user in after.values():
+        if user.served:
+            session.hot.admit(user.id, standing.room(user), user.due_ms, None)
 
 
 def _hold(

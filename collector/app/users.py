@@ -57,16 +57,26 @@ def change(session: Session, user: UserId, changes: UserChanges, actor: Actor, n
 
 
 def settle(
-    session: Session, before: Mapping[UserId, User], after: Iterable[User], actor: Actor, now_ms: int
+    session: Session,
+    before: Mapping[UserId, User],
+    after: Iterable[User],
+    steps: Iterable[tuple[User, User]],
+    actor: Actor,
+    now_ms: int,
 ) -> frozenset[NodeId]:
-    """Keep what became of users through bytes and time, with the events of it; returns whom it concerns."""
+    """Keep what became of users through bytes and time, with the events of it; returns whom it concerns.
+
+    `steps` are the moves in time on the way, each of which may have ended a period.
+    """
     moved = [user for user in after if user is not before[user.id]]
-    users.save_counters(session, moved)
+    users.save_counters(
+        session, [user for user in moved if user.counted_from != before[user.id].counted_from]
+    )
     judged = [user for user in moved if user.standing != before[user.id].standing]
     dated = [user for user in moved if user.due_ms != before[user.id].due_ms]
     users.save_standing(session, [*judged, *dated])
-    for user in moved:
-        _note_reset(session, before[user.id], user, actor, now_ms)
+    for earlier, later in steps:
+        _note_reset(session, earlier, later, actor, now_ms)
     for user in judged:
         _note_status(session, user, actor, now_ms)
     gone = users.removed_among(session, (user.id for user in judged))

@@ -97,6 +97,28 @@ def granted(
     return Ceilings(*news)
 
 
+def quiet_bytes(
+    limits: Ceilings, used: Bytes, holdings: Mapping[Name, Holding], ledger: Name, nodes: int
+) -> int:
+    """Raw bytes that a ledger may report of a user before his lease there is to be looked at again.
+
+    None where hardly anything is free: then each report may find that a lease is due, or is to be recalled.
+    """
+    mine = holdings[ledger]
+    factor = max(1, mine.factor_permille)
+    terms = _Terms(mine, sum(one.active for one in holdings.values()), nodes)
+    lefts = [MAX_LEASE_BYTES]
+    for limit, spent, gone, seen, ceiling in zip(
+        limits, used, outstanding(holdings), mine.seen, mine.ceilings, strict=True
+    ):
+        if limit is not None:
+            free = max(0, limit - spent - gone)
+            rest = _billed(max(0, (ceiling or 0) - seen), factor)
+            least = -(-_wanted(limit, free + rest, terms) * _RENEW_PERCENT // 100)
+            lefts.append(rest - least if free >= MIN_LEASE_BYTES else 0)
+    return max(0, min(lefts)) * _UNIT_PERMILLE // factor
+
+
 def spare(limits: Ceilings, nodes: int) -> int:
     """What a node may keep of an idle user's lease, in billed bytes; 0 where nothing is limited."""
     return min((_starter(limit, nodes) for limit in limits if limit is not None), default=0)

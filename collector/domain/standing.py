@@ -10,6 +10,7 @@ from msgspec import structs
 
 from collector.domain import resets, validity
 from collector.domain import users as people
+from collector.domain.lane import ENDLESS
 from collector.domain.users import NewUser, Status, User, UserChanges
 from shared.names import MAX_BYTES, UserId
 
@@ -50,24 +51,33 @@ def advanced(user: User, now_ms: int) -> User:
     return _dated(judged(_turned(user, now_ms), now_ms), now_ms)
 
 
-def charged(user: User, up_bytes: int, down_bytes: int, now_ms: int) -> User:
-    """The user after more bytes, judged again. Bytes beyond the quota are his too: they passed.
+def charged(user: User, up_bytes: int, down_bytes: int, at_ms: int) -> User:
+    """The user after more bytes, used at this moment, judged again as of then.
 
-    They belong to the period of this moment. A counter that is full stays full: one that could not be stored
-    would undo the whole report, every time.
+    Bytes beyond the quota are his too: they passed. Those of a period that has ended count in all only. A
+    counter that is full stays full: one that could not be stored would undo the whole report, every time.
     """
-    user = advanced(user, now_ms)
+    user = advanced(user, at_ms)
     if user.first_used_ms is None:
-        user = _begun(user, now_ms)
+        user = _begun(user, at_ms)
+    life_up = min(MAX_BYTES, user.life_up_bytes + up_bytes)
+    life_down = min(MAX_BYTES, user.life_down_bytes + down_bytes)
+    present = at_ms >= user.period_start_ms
     more = structs.replace(
         user,
-        up_bytes=min(MAX_BYTES, user.up_bytes + up_bytes),
-        down_bytes=min(MAX_BYTES, user.down_bytes + down_bytes),
-        life_up_bytes=min(MAX_BYTES, user.life_up_bytes + up_bytes),
-        life_down_bytes=min(MAX_BYTES, user.life_down_bytes + down_bytes),
-        last_used_ms=now_ms,
+        up_bytes=user.up_bytes + (life_up - user.life_up_bytes if present else 0),
+        down_bytes=user.down_bytes + (life_down - user.life_down_bytes if present else 0),
+        life_up_bytes=life_up,
+        life_down_bytes=life_down,
+        last_used_ms=max(at_ms, user.last_used_ms or at_ms),
     )
-    return judged(more, now_ms)
+    return judged(more, max(at_ms, user.period_start_ms))
+
+
+def room(user: User) -> int:
+    """How many billed bytes he may move before a limit is near; by any way they are counted."""
+    lefts = (limit - used for limit, used in zip(user.limits, user.used, strict=True) if limit is not None)
+    return max(0, min(lefts, default=ENDLESS))
 
 
 def changed(user: User, changes: UserChanges, now_ms: int) -> User:

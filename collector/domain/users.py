@@ -76,6 +76,12 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
         return Bytes(self.total_bytes, self.up_bytes, self.down_bytes)
 
     @property
+    def counted_from(self) -> tuple[int, int | None, int, int]:
+        """When his present period and his first began, and what he had used in all before the present one."""
+        base_up, base_down = self.life_up_bytes - self.up_bytes, self.life_down_bytes - self.down_bytes
+        return self.period_start_ms, self.first_used_ms, base_up, base_down
+
+    @property
     def served(self) -> bool:
         """Whether nodes may serve him."""
         return self.status is Status.ACTIVE

@@ -60,6 +60,7 @@ class Database:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = concurrent.futures.ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         self._version: int | None = None
+        self._remembered: int | None = None
         self._writer = threading.Thread(target=self._write_forever, name="writer", daemon=True)
         self._writer.start()
 
@@ -119,8 +120,17 @@ class Database:
     def _is_changed(self, session: Session) -> bool:
         # On the writer's own connection the version moves for commits of other connections only, and the
         # readers never commit anything.
-        before, self._version = self._version, int(session.rows("PRAGMA data_version")[0][0])
+        before, self._version = self._version, self._others(session)
         return before is not None and before != self._version
+
+    def _others(self, session: Session) -> int:
+        return int(session.rows("PRAGMA data_version")[0][0])
+
+    def _remember(self) -> None:
+        """Forget what another process may have changed."""
+        before, self._remembered = self._remembered, self._others(self._session)
+        if before != self._remembered:
+            self._session.hot.forget_all()
 
     def _write_forever(self) -> None:
         with self._database.connection_context():
@@ -147,19 +157,24 @@ class Database:
         outcomes: list[Callable[[], Any]] = []
         try:
             with _translated(), self._database.atomic("IMMEDIATE"):
+                self._remember()
                 outcomes = [self._outcome(job) for job in group]
         except refusals.Refused as failure:
+            self._session.hot.forget_all()
             outcomes = [_raiser(failure)] * len(group)
         for job, outcome in zip(group, outcomes, strict=True):
             _settle(job, outcome)
 
     def _outcome(self, job: _Job) -> Callable[[], Any]:
+        self._session.hot.touched = False
         try:
             with self._database.atomic():
                 value = job.work(self._session)
         except (peewee.OperationalError, sqlite3.OperationalError):
             raise  # the disk, not the job: nothing of this group may be called done
         except Exception as failure:  # noqa: BLE001 - handed to the caller as it is
+            if self._session.hot.touched:
+                self._session.hot.forget_all()
             return _raiser(failure)
         return lambda: value
 

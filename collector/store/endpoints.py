@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from collector.domain.endpoints import Endpoint
+from collector.domain.metering import Key
 from collector.store import ids
 from collector.store.session import Session
 from shared.names import EndpointId, NodeId, UserId
@@ -13,6 +14,7 @@ _SELECT = "SELECT id, node_id, name, protocol, listen, port, factor_permille FRO
 
 def insert(session: Session, endpoint: Endpoint) -> Endpoint:
     """Store a new endpoint; returns it with its id."""
+    session.hot.forget_node(endpoint.node)
     rows = session.rows(
         "INSERT INTO endpoint (id, node_id, name, protocol, listen, port, factor_permille)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -57,16 +59,28 @@ def users_of(session: Session, endpoint: EndpointId) -> list[UserId]:
 
 def remove(session: Session, endpoint: EndpointId, now_ms: int) -> None:
     """Mark an endpoint as removed and drop its assignments."""
+    session.hot.forget(users_of(session, endpoint))
     session.run("UPDATE endpoint SET removed_ms = ? WHERE id = ?", (now_ms, endpoint))
     session.run("DELETE FROM assignment WHERE endpoint_id = ?", (endpoint,))
 
 
 def assign(session: Session, user: UserId, endpoints: Iterable[EndpointId]) -> None:
     """Put a user on exactly these endpoints."""
+    session.hot.forget([user])
+    pairs = [(user, one) for one in sorted(set(endpoints))]
     session.run("DELETE FROM assignment WHERE user_id = ?", (user,))
-    session.run_many(
-        "INSERT INTO assignment (user_id, endpoint_id) VALUES (?, ?)", [(user, one) for one in set(endpoints)]
+    session.run_many("INSERT INTO assignment (user_id, endpoint_id) VALUES (?, ?)", pairs)
+    session.run_many("INSERT INTO placing (user_id, endpoint_id) VALUES (?, ?) ON CONFLICT DO NOTHING", pairs)
+
+
+def placed(session: Session, users: Iterable[UserId]) -> set[Key]:
+    """On which endpoints these users are placed, or once were."""
+    rows = session.rows(
+        f"SELECT p.user_id, p.endpoint_id FROM {session.wanted}"
+        " JOIN placing AS p ON p.user_id = wanted.value",
+        (session.numbers(users),),
     )
+    return {Key(UserId(user), EndpointId(endpoint)) for user, endpoint in rows}
 
 
 def _all(session: Session, where: str, parameters: tuple[int, ...]) -> list[Endpoint]:

@@ -13,7 +13,7 @@ _FLOOR = "id_floor"
 
 def following(session: Session, table: Literal["user", "node", "endpoint"]) -> int:
     """The number for a new row."""
-    highest = f'SELECT COALESCE(MAX(id), 0) + 1 FROM "{table}"'  # noqa: S608 - one of three names
+    highest = f'SELECT COALESCE(MAX(id), 0) + 1 FROM "{table}"'
     floor = "SELECT value FROM fact WHERE name = ?"
     return int(session.rows(f"SELECT MAX(({highest}), COALESCE(({floor}), 1))", (_FLOOR,))[0][0])
 

@@ -1,8 +1,8 @@
 """Leases: what each ledger may serve of each limited user."""
 
-import json
 from collections.abc import Iterable, Mapping
 
+from collector.domain.lane import Source
 from collector.domain.leases import Bytes, Ceilings, Holding
 from collector.store.session import Session
 from shared.names import NodeId, UserId
@@ -12,7 +12,7 @@ Holdings = dict[UserId, dict[int, Holding]]
 
 def holdings(session: Session, users: Iterable[UserId], *, active_since_ms: int) -> Holdings:
     """What every ledger has seen and may serve of these users, by user and number of the ledger."""
-    wanted = json.dumps(sorted(set(users)))
+    wanted = session.numbers(users)
     seen = _seen(session, wanted)
     given = _given(session, wanted)
     factors = _factors(session, {ledger for _, ledger in seen.keys() | given.keys()})
@@ -40,15 +40,16 @@ def save(session: Session, ledger: int, ceilings: Mapping[UserId, Ceilings]) -> 
 
 def free_node(session: Session, node: int) -> None:
     """Forget what a node held: it was declared lost, or owns nothing any more."""
+    session.hot.forget_node(NodeId(node))
     session.run("DELETE FROM lease WHERE ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)", (node,))
 
 
 def recall(session: Session, user: UserId, ledgers: Iterable[int]) -> frozenset[NodeId]:
     """Ask the nodes of these ledgers for a user's lease; returns those that were not asked already."""
     rows = session.rows(
-        "INSERT INTO recall (node_id, user_id) SELECT DISTINCT l.node_id, ? FROM json_each(?) AS wanted"
+        f"INSERT INTO recall (node_id, user_id) SELECT DISTINCT l.node_id, ? FROM {session.wanted}"
         " JOIN ledger AS l ON l.id = wanted.value WHERE TRUE ON CONFLICT DO NOTHING RETURNING node_id",
-        (user, json.dumps(sorted(ledgers))),
+        (user, session.numbers(ledgers)),
     )
     return frozenset(NodeId(node) for (node,) in rows)
 
@@ -67,10 +68,10 @@ def returned(session: Session, node: NodeId, users: Iterable[UserId]) -> None:
 def placed(session: Session, node: NodeId, users: Iterable[UserId]) -> set[UserId]:
     """Those of these users who may be served on this node at all."""
     rows = session.rows(
-        "SELECT DISTINCT a.user_id FROM json_each(?) AS wanted"
+        f"SELECT DISTINCT a.user_id FROM {session.wanted}"
         " JOIN assignment AS a ON a.user_id = wanted.value"
         " JOIN endpoint AS e ON e.id = a.endpoint_id WHERE e.node_id = ?",
-        (json.dumps(sorted(set(users))), node),
+        (session.numbers(users), node),
     )
     return {UserId(user) for (user,) in rows}
 
@@ -78,37 +79,40 @@ def placed(session: Session, node: NodeId, users: Iterable[UserId]) -> set[UserI
 def nodes_of(session: Session, users: Iterable[UserId]) -> dict[UserId, int]:
     """On how many nodes each of these users may be served."""
     rows = session.rows(
-        "SELECT a.user_id, COUNT(DISTINCT e.node_id) FROM json_each(?) AS wanted"
+        f"SELECT a.user_id, COUNT(DISTINCT e.node_id) FROM {session.wanted}"
         " JOIN assignment AS a ON a.user_id = wanted.value JOIN endpoint AS e ON e.id = a.endpoint_id"
         " GROUP BY a.user_id",
-        (json.dumps(sorted(set(users))),),
+        (session.numbers(users),),
     )
     return {UserId(user): int(count) for user, count in rows}
 
 
-def advance(session: Session, ledger: int, order: tuple[int, int]) -> bool:
+def advance(session: Session, source: Source, order: tuple[int, int]) -> bool:
     """Note the order of a ledger's report; False when a newer one was seen already."""
     changed = session.run(
         "UPDATE ledger SET epoch = ?, sequence = ? WHERE id = ? AND (epoch, sequence) < (?, ?)",
-        (*order, ledger, *order),
+        (*order, source.number, *order),
     )
+    if changed:
+        session.hot.touched = True
+        source.epoch = max(source.epoch, order[0])
     return changed == 1
 
 
-def _seen(session: Session, users: str) -> dict[tuple[UserId, int], tuple[Bytes, int]]:
+def _seen(session: Session, users: object) -> dict[tuple[UserId, int], tuple[Bytes, int]]:
     rows = session.rows(
         "SELECT m.user_id, m.ledger_id, SUM(m.up_bytes), SUM(m.down_bytes), MAX(m.last_ms)"
-        " FROM json_each(?) AS wanted JOIN meter AS m ON m.user_id = wanted.value"
+        f" FROM {session.wanted} JOIN meter AS m ON m.user_id = wanted.value"
         " GROUP BY m.user_id, m.ledger_id",
         (users,),
     )
     return {(user, ledger): (Bytes(up + down, up, down), last_ms) for user, ledger, up, down, last_ms in rows}
 
 
-def _given(session: Session, users: str) -> dict[tuple[UserId, int], Ceilings]:
+def _given(session: Session, users: object) -> dict[tuple[UserId, int], Ceilings]:
     rows = session.rows(
         "SELECT l.user_id, l.ledger_id, l.total_bytes, l.up_bytes, l.down_bytes"
-        " FROM json_each(?) AS wanted JOIN lease AS l ON l.user_id = wanted.value",
+        f" FROM {session.wanted} JOIN lease AS l ON l.user_id = wanted.value",
         (users,),
     )
     return {(user, ledger): Ceilings(*held) for user, ledger, *held in rows}
@@ -116,8 +120,8 @@ def _given(session: Session, users: str) -> dict[tuple[UserId, int], Ceilings]:
 
 def _factors(session: Session, ledgers: Iterable[int]) -> dict[int, int]:
     rows = session.rows(
-        "SELECT l.id, MAX(e.factor_permille) FROM json_each(?) AS wanted"
+        f"SELECT l.id, MAX(e.factor_permille) FROM {session.wanted}"
         " JOIN ledger AS l ON l.id = wanted.value JOIN endpoint AS e ON e.node_id = l.node_id GROUP BY l.id",
-        (json.dumps(sorted(ledgers)),),
+        (session.numbers(ledgers),),
     )
     return {int(ledger): int(factor) for ledger, factor in rows}

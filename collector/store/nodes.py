@@ -62,6 +62,7 @@ def require(session: Session, node: NodeId) -> Node:
 
 def save(session: Session, node: Node) -> None:
     """Store what an admin may change."""
+    session.hot.forget_node(node.id)
     session.run(
         "UPDATE node SET name = ?, region = ?, link_mbps = ? WHERE id = ?",
         (node.name, node.region, node.link_mbps, node.id),

@@ -18,6 +18,8 @@ _MAX_OPEN = 1_000
 
 def hold(session: Session, held: Held) -> None:
     """Keep a row; a repeat of an open one replaces its totals and is counted."""
+    if held.user is not None:
+        session.hot.forget([UserId(held.user)])
     user, endpoint = _fitting(held.user), _fitting(held.endpoint)
     totals = (_text(held.up), _text(held.down))
     repeated = session.run(

@@ -9,11 +9,14 @@ from typing import Any
 
 import peewee
 
+from collector.store.hot import Hot
+
 
 class Session:
-    """Statements inside the current transaction of this thread."""
+    """Statements inside the current transaction of this thread, and what the writer remembers."""
 
     def __init__(self, database: peewee.Database) -> None:
+        self.hot = Hot()
         # peewee leaves these two untyped
         self._execute: Callable[[str, Sequence[object]], Any] = database.execute_sql
         self._connection: Callable[[], Any] = database.connection
@@ -39,7 +42,7 @@ class Session:
         """Set values of rows found by their keys; a row is its keys, then its values, all whole numbers."""
         wanted = [f"{name} = ?{place}" for place, name in enumerate((*keys, *values), 1)]
         where, news = " AND ".join(wanted[: len(keys)]), ", ".join(wanted[len(keys) :])
-        self.run_many(f"UPDATE {table} SET {news} WHERE {where}", rows)  # noqa: S608 - names of ours
+        self.run_many(f"UPDATE {table} SET {news} WHERE {where}", rows)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Run one statement for many rows, compiled once."""

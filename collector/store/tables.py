@@ -101,16 +101,33 @@ class User(Table):
 
 
 class Counter(Table):
-    """What a user has used, in his present period and in all: the hot row."""
+    """From where a user's present period is counted.
+
+    His bytes in all are the billed totals of his meters and what was carried over from before them; those of
+    his period are what they exceed the base by. So a report writes its meters only.
+    """
 
     user_id = peewee.IntegerField(primary_key=True)
-    up_bytes = peewee.BigIntegerField(default=0)
-    down_bytes = peewee.BigIntegerField(default=0)
-    life_up_bytes = peewee.BigIntegerField(default=0)
-    life_down_bytes = peewee.BigIntegerField(default=0)
+    carried_up_bytes = peewee.BigIntegerField(default=0)
+    carried_down_bytes = peewee.BigIntegerField(default=0)
+    base_up_bytes = peewee.BigIntegerField(default=0)
+    base_down_bytes = peewee.BigIntegerField(default=0)
     period_start_ms = peewee.BigIntegerField(default=0)
     first_ms = peewee.BigIntegerField(null=True)
     last_ms = peewee.BigIntegerField(null=True)
+
+
+class Placing(Table):
+    """Who was ever placed on an endpoint: his late bytes count, those of anybody else do not."""
+
+    user_id = peewee.IntegerField()
+    endpoint_id = peewee.IntegerField()
+
+    class Meta:
+        """One row a pair."""
+
+        primary_key = peewee.CompositeKey("user_id", "endpoint_id")
+        without_rowid = True
 
 
 class Assignment(Table):
@@ -127,13 +144,14 @@ class Assignment(Table):
 
 
 class Ledger(Table):
-    """A node's ledger: the source of absolute totals, and the order of its latest report."""
+    """A node's ledger: the source of absolute totals, its open hour, and the order of its latest report."""
 
     name = peewee.TextField(unique=True)
     node_id = peewee.IntegerField(index=True)
     created_ms = peewee.BigIntegerField()
     epoch = peewee.BigIntegerField(default=0)
     sequence = peewee.BigIntegerField(default=0)
+    hour = peewee.IntegerField(default=0)
 
 
 class Lease(Table):
@@ -317,6 +335,7 @@ ALL: tuple[type[Table], ...] = (
     Endpoint,
     User,
     Counter,
+    Placing,
     Assignment,
     Ledger,
     Lease,

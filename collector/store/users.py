@@ -1,6 +1,9 @@
-"""Users and their counters."""
+"""Users and their counters.
 
-from collections.abc import Iterable
+What always holds: whatever changes a user here, his rows leave the fast lane, to be judged anew.
+"""
+
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from msgspec import structs
@@ -8,17 +11,17 @@ from msgspec import structs
 from collector.domain import validity
 from collector.domain.resets import Anchor, Mode
 from collector.domain.users import EndpointUsage, Status, User
-from collector.store import ids
+from collector.store import ids, meters
 from collector.store.session import Session
-from shared.names import EndpointId, UserId
+from shared.names import MAX_BYTES, EndpointId, UserId
 
 _SELECT = """
     SELECT u.id, u.uuid, u.name, u.status, u.reason, u.quota_bytes, u.up_limit_bytes, u.down_limit_bytes,
            u.terms, u.due_ms, u.created_ms,
            u.reset, u.reset_anchor, u.reset_day, u.reset_month, u.zone, u.duration_s, u.start_at_ms,
-           COALESCE(c.up_bytes, 0), COALESCE(c.down_bytes, 0), COALESCE(c.life_up_bytes, 0),
-           COALESCE(c.life_down_bytes, 0), COALESCE(c.period_start_ms, 0), c.first_ms, c.last_ms
-    FROM "user" u LEFT JOIN counter c ON c.user_id = u.id
+           c.carried_up_bytes, c.carried_down_bytes, c.base_up_bytes, c.base_down_bytes,
+           c.period_start_ms, c.first_ms, c.last_ms
+    FROM "user" u JOIN counter c ON c.user_id = u.id
 """
 _MODES = {mode.value: mode for mode in Mode}
 _ANCHORS = {anchor.value: anchor for anchor in Anchor}
@@ -35,8 +38,8 @@ def insert(session: Session, user: User, uuid_key: str) -> User:
     )
     stored = structs.replace(user, id=UserId(rows[0][0]))
     session.run(
-        "INSERT INTO counter (user_id, up_bytes, down_bytes, life_up_bytes, life_down_bytes, period_start_ms)"
-        " VALUES (?, 0, 0, 0, 0, ?)",
+        "INSERT INTO counter (user_id, carried_up_bytes, carried_down_bytes, base_up_bytes, base_down_bytes,"
+        " period_start_ms) VALUES (?, 0, 0, 0, 0, ?)",
         (stored.id, stored.period_start_ms),
     )
     return stored
@@ -44,29 +47,30 @@ def insert(session: Session, user: User, uuid_key: str) -> User:
 
 def one(session: Session, user: UserId) -> User | None:
     """A user who is not removed."""
-    rows = session.rows(_SELECT + " WHERE u.id = ? AND u.removed_ms IS NULL", (user,))
-    return _user(rows[0]) if rows else None
+    found = _users(session, " WHERE u.id = ? AND u.removed_ms IS NULL", (user,))
+    return found[0] if found else None
 
 
 def page(session: Session, after: UserId, limit: int) -> list[User]:
     """Users in the order of their ids, those after the given one."""
-    rows = session.rows(
-        _SELECT + " WHERE u.id > ? AND u.removed_ms IS NULL ORDER BY u.id LIMIT ?", (after, limit)
-    )
-    return [_user(row) for row in rows]
+    where = " WHERE u.id > ? AND u.removed_ms IS NULL ORDER BY u.id LIMIT ?"
+    return _users(session, where, (after, limit))
 
 
 def among(session: Session, users: Iterable[UserId]) -> dict[UserId, User]:
     """Those of these ids that exist, removed ones included: their late bytes are still theirs."""
-    placed, wanted = _in(users)
-    return {user.id: user for user in map(_user, session.rows(f"{_SELECT} WHERE u.id IN ({placed})", wanted))}
+    where = f" WHERE u.id IN (SELECT value FROM {session.wanted})"
+    return {user.id: user for user in _users(session, where, (session.numbers(users),))}
 
 
 def removed_among(session: Session, users: Iterable[UserId]) -> set[UserId]:
     """Those of these ids that were removed."""
-    placed, wanted = _in(users)
-    sql = f'SELECT id FROM "user" WHERE removed_ms IS NOT NULL AND id IN ({placed})'  # noqa: S608 - marks only
-    return {row[0] for row in session.rows(sql, wanted)}
+    rows = session.rows(
+        f'SELECT u.id FROM {session.wanted} JOIN "user" AS u ON u.id = wanted.value'
+        " WHERE u.removed_ms IS NOT NULL",
+        (session.numbers(users),),
+    )
+    return {user for (user,) in rows}
 
 
 def holder(session: Session, *, name: str, uuid_key: str, but: UserId | None = None) -> dict[str, UserId]:
@@ -84,7 +88,7 @@ def holder(session: Session, *, name: str, uuid_key: str, but: UserId | None = N
 def due(session: Session, now_ms: int, limit: int) -> list[User]:
     """Users of whom time has changed something by now, those who wait longest first."""
     where = " WHERE u.due_ms <= ? AND u.removed_ms IS NULL ORDER BY u.due_ms LIMIT ?"
-    return [_user(row) for row in session.rows(_SELECT + where, (now_ms, limit))]
+    return _users(session, where, (now_ms, limit))
 
 
 def zones(session: Session) -> list[str]:
@@ -94,6 +98,7 @@ def zones(session: Session) -> list[str]:
 
 def save(session: Session, user: User) -> None:
     """Store what may change of a user besides his counters."""
+    session.hot.forget([user.id])
     session.run(
         'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ?,'
         " up_limit_bytes = ?, down_limit_bytes = ?, terms = ?, due_ms = ?, reset = ?, reset_anchor = ?,"
@@ -102,8 +107,9 @@ def save(session: Session, user: User) -> None:
     )
 
 
-def save_standing(session: Session, users: Iterable[User]) -> None:
+def save_standing(session: Session, users: Collection[User]) -> None:
     """Store status, reason and the next due moment of many users; the removed have none."""
+    session.hot.forget(user.id for user in users)
     session.run_many(
         'UPDATE "user" SET status = ?, reason = ?, due_ms = CASE WHEN removed_ms IS NULL THEN ? END'
         " WHERE id = ?",
@@ -111,24 +117,26 @@ def save_standing(session: Session, users: Iterable[User]) -> None:
     )
 
 
-def save_counters(session: Session, users: Iterable[User]) -> None:
-    """Store the counters of many users."""
-    rows = (
+def save_counters(session: Session, users: Collection[User]) -> None:
+    """Store from where the periods of many users are counted; their bytes are those of their meters."""
+    session.hot.forget(user.id for user in users)
+    rows = [
         (
-            *(user.up_bytes, user.down_bytes, user.life_up_bytes, user.life_down_bytes),
-            *(user.period_start_ms, user.first_used_ms, user.last_used_ms, user.id),
+            *(user.life_up_bytes - user.up_bytes, user.life_down_bytes - user.down_bytes),
+            *(user.period_start_ms, user.first_used_ms, user.id),
         )
         for user in users
-    )
+    ]
     session.run_many(
-        "UPDATE counter SET up_bytes = ?, down_bytes = ?, life_up_bytes = ?, life_down_bytes = ?,"
-        " period_start_ms = ?, first_ms = ?, last_ms = ? WHERE user_id = ?",
+        "UPDATE counter SET base_up_bytes = ?, base_down_bytes = ?, period_start_ms = ?, first_ms = ?"
+        " WHERE user_id = ?",
         rows,
     )
 
 
 def remove(session: Session, user: UserId, now_ms: int) -> None:
     """Mark a user as removed; his name and UUID are free again."""
+    session.hot.forget([user])
     session.run(
         'UPDATE "user" SET removed_ms = ?, name_key = NULL, uuid_key = NULL, due_ms = NULL WHERE id = ?',
         (now_ms, user),
@@ -149,9 +157,10 @@ def usage_by_endpoint(session: Session, user: UserId) -> list[EndpointUsage]:
     return [EndpointUsage(endpoint, up, down) for endpoint, (up, down) in totals.items()]
 
 
-def _in(numbers: Iterable[int]) -> tuple[str, list[int]]:
-    wanted = sorted(set(numbers))
-    return ", ".join("?" * len(wanted)), wanted
+def _users(session: Session, where: str, parameters: tuple[object, ...]) -> list[User]:
+    rows = session.rows(_SELECT + where, parameters)
+    billed = meters.billed(session, (row[0] for row in rows))
+    return [_user(row, billed.get(row[0], (0, 0, 0))) for row in rows]
 
 
 def _changeable(user: User) -> tuple[object, ...]:
@@ -164,10 +173,12 @@ def _changeable(user: User) -> tuple[object, ...]:
     )
 
 
-def _user(row: tuple[Any, ...]) -> User:
+def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
     number, uuid, name, status, reason, quota, up_limit, down_limit, terms, due_ms, created = row[:11]
     mode, anchor, *others = row[11:18]
-    up, down, life_up, life_down, period_start, first, last = row[18:]
+    carried_up, carried_down, base_up, base_down, period_start, first, last = row[18:]
+    life_up = min(MAX_BYTES, carried_up + billed[0])
+    life_down = min(MAX_BYTES, carried_down + billed[1])
     return User(
         id=number,
         uuid=uuid,
@@ -181,11 +192,11 @@ def _user(row: tuple[Any, ...]) -> User:
         validity=validity.made(_MODES[mode], _ANCHORS[anchor], *others),
         due_ms=due_ms,
         created_ms=created,
-        up_bytes=up,
-        down_bytes=down,
+        up_bytes=life_up - base_up,
+        down_bytes=life_down - base_down,
         life_up_bytes=life_up,
         life_down_bytes=life_down,
         period_start_ms=period_start,
         first_used_ms=first,
-        last_used_ms=last,
+        last_used_ms=max(last or 0, billed[2]) or None,
     )

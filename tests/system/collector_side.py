@@ -25,6 +25,7 @@ from collector.store.database import Database
 from collector.store.session import Session
 from shared.messages import Report, ReportAnswer
 from shared.names import EndpointId, NodeId, UserId
+from tests.kit import remembered
 from tests.system import node_side, truth
 from tests.system.happenings import Moment
 
@@ -157,6 +158,7 @@ class Collector:
             assert truth.within(truth.NOTHING, bill)
             assert truth.within(bill, shown), f"user {view.user} pays {bill}, readings showed {shown}"
             self.bills[view.user] = bill
+        self._database.write_now(remembered.rightly)
 
     def held_back(self) -> list[Held]:
         """Rows that were not billed."""

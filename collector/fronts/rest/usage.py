@@ -13,7 +13,7 @@ from collector.domain.reports import Received
 from collector.fronts.rest import bodies, problems, routes
 from collector.fronts.rest.parts import Parts
 from collector.fronts.rest.routes import Call, Route
-from shared.messages import Lease, Report, ReportAnswer, Usage
+from shared.messages import Lease, Past, Report, ReportAnswer, Usage
 from shared.names import MAX_BYTES, MAX_REPORT_ROWS, LedgerId, UserId
 
 _MAX_BYTES = 2 * 1024 * 1024
@@ -30,6 +30,8 @@ class _Loose(msgspec.Struct, frozen=True):
 
     ledger: LedgerId
     rows: list[msgspec.Raw]
+    quarter: int = 0
+    past: list[Past] = []
     epoch: int = 0
     sequence: int = 0
     returned: tuple[Lease, ...] = ()
@@ -55,14 +57,18 @@ def decode(content: bytes) -> Received:
     if not 1 <= len(report.ledger) <= _MAX_LEDGER:
         raise problems.malformed(f"use 1 to {_MAX_LEDGER} characters", {"ledger": "wrong length"})
     if not all(0 <= number <= MAX_BYTES for number in _numbers(report)):
-        raise problems.malformed(f"use numbers from 0 to {MAX_BYTES} for the order and for returned leases")
-    if len(report.rows) + len(report.undecodable) > MAX_REPORT_ROWS:
+        raise problems.malformed(
+            f"use numbers from 0 to {MAX_BYTES} for the order, the time and returned leases"
+        )
+    if len(report.past) + len(report.rows) + len(report.undecodable) > MAX_REPORT_ROWS:
         raise problems.malformed(f"send at most {MAX_REPORT_ROWS} rows in one report")
     return report
 
 
 def _numbers(report: Received) -> Iterator[int]:
     yield from report.order
+    yield report.quarter
+    yield from (quarter for _, _, quarter in report.past)
     for lease in report.returned:
         yield from (one for one in (lease.total, lease.up, lease.down) if one is not None)
 
@@ -72,13 +78,13 @@ def _decoded(content: bytes) -> Received:
         report = _REPORTS.decode(content)
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _row_by_row(_LOOSE.decode(content))
-    return _received(report, list(enumerate(report.rows)), [])
+    return _received(report, list(enumerate(report.rows, len(report.past))), [])
 
 
 def _row_by_row(report: _Loose) -> Received:
     rows: list[tuple[int, Usage]] = []
     undecodable: list[tuple[int, str]] = []
-    for place, raw in enumerate(report.rows):
+    for place, raw in enumerate(report.rows, len(report.past)):
         try:
             rows.append((place, _ROWS.decode(raw)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -93,6 +99,11 @@ def _received(
         ledger=report.ledger,
         rows=rows,
         undecodable=undecodable,
+        past=[
+            (place, Usage(row.user, row.endpoint, row.up, row.down), row.quarter)
+            for place, row in enumerate(report.past)
+        ],
+        quarter=report.quarter,
         order=(report.epoch, report.sequence),
         returned=tuple(report.returned),
         unleased=tuple(report.unleased),

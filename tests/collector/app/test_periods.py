@@ -6,7 +6,8 @@ from collector.app import configs, events, quarantine, usage, users
 from collector.domain.reports import Received
 from collector.domain.resets import Anchor, Mode
 from collector.domain.users import Status, User
-from shared.messages import Lease
+from shared.messages import Lease, Usage
+from shared.names import QUARTER_MS
 from tests.collector.app.fleet import ADMIN, LEDGER, NOW_MS, Fleet
 
 HOUR_MS = 3_600_000
@@ -196,3 +197,65 @@ def test_time_passes_over_a_removed_user(fleet: Fleet) -> None:
     assert report(fleet, user, 5, NOW_MS + 2) == [user.id]
     assert fleet.tick(NOW_MS + 5 * DAY_MS).value == 0
     assert not accounts(fleet)
+
+
+def _late(fleet: Fleet, user: User, past: list[tuple[int, int]], now_ms: int, *, down: int) -> None:
+    """Report totals of earlier moments, and the total now."""
+    rows = [
+        (place, Usage(user.id, fleet.endpoint.id, 0, total), moment_ms // QUARTER_MS)
+        for place, (moment_ms, total) in enumerate(past)
+    ]
+    present = [(len(rows), Usage(user.id, fleet.endpoint.id, 0, down))]
+    report = Received(
+        ledger=LEDGER,
+        rows=present,
+        undecodable=[],
+        past=rows,
+        quarter=now_ms // QUARTER_MS,
+        order=(1, now_ms),
+    )
+    fleet.db.write_now(usage.ingest, fleet.node.id, report, now_ms)
+
+
+def test_bytes_used_before_a_boundary_count_before_it_when_their_report_comes_after_it(fleet: Fleet) -> None:
+    user = fleet.user(reset=Mode.DAILY)
+    report(fleet, user, 100, MIDNIGHT_MS - HOUR_MS)
+    _late(fleet, user, [(MIDNIGHT_MS - 1, 150)], MIDNIGHT_MS + HOUR_MS, down=175)
+    assert fleet.used(user) == (0, 25)
+    assert fleet.seen(user).life_down_bytes == 175
+    (ended,) = (event for event in fleet.db.read_now(events.page, 0, 100) if event.kind == "USER_RESET")
+    assert ended.data["down_bytes"] == 150
+
+
+def test_they_do_so_when_the_clock_has_ended_the_period_already(fleet: Fleet) -> None:
+    user = fleet.user(reset=Mode.DAILY)
+    report(fleet, user, 100, MIDNIGHT_MS - HOUR_MS)
+    fleet.tick(MIDNIGHT_MS)
+    _late(fleet, user, [(MIDNIGHT_MS - 1, 150)], MIDNIGHT_MS + HOUR_MS, down=175)
+    assert fleet.used(user) == (0, 25)
+    assert fleet.seen(user).life_down_bytes == 175
+
+
+def test_after_an_outage_of_days_each_day_has_its_own_bytes(fleet: Fleet) -> None:
+    user = fleet.user(quota_bytes=1_000, reset=Mode.DAILY)
+    report(fleet, user, 100, MIDNIGHT_MS - HOUR_MS)
+    days = [(MIDNIGHT_MS + day * DAY_MS + 10 * HOUR_MS, 100 + (day + 1) * 600) for day in range(3)]
+    _late(fleet, user, days, MIDNIGHT_MS + 3 * DAY_MS, down=1_900)
+    seen = fleet.seen(user)
+    assert (seen.status, seen.down_bytes, seen.life_down_bytes) == (Status.ACTIVE, 0, 1_900)
+    hours = fleet.db.read_now(
+        lambda session: session.rows("SELECT hour, down_bytes FROM history ORDER BY hour")
+    )
+    assert [(hour * HOUR_MS, down) for hour, down in hours] == [
+        (MIDNIGHT_MS - HOUR_MS, 100),
+        *((MIDNIGHT_MS + day * DAY_MS + 10 * HOUR_MS, 600) for day in range(2)),
+    ]
+
+
+def test_a_node_whose_clock_is_wrong_moves_bytes_by_minutes_at_most(fleet: Fleet) -> None:
+    user = fleet.user(reset=Mode.DAILY)
+    report(fleet, user, 100, MIDNIGHT_MS + HOUR_MS)
+    _late(fleet, user, [(MIDNIGHT_MS - 30 * DAY_MS, 150)], MIDNIGHT_MS + 2 * HOUR_MS, down=175)
+    assert fleet.used(user) == (0, 175)
+    _late(fleet, user, [(MIDNIGHT_MS + 30 * DAY_MS, 185)], MIDNIGHT_MS + 3 * HOUR_MS, down=190)
+    assert fleet.used(user) == (0, 190)
