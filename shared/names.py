@@ -9,6 +9,7 @@ UserId = NewType("UserId", int)
 EndpointId = NewType("EndpointId", int)
 NodeId = NewType("NodeId", int)
 LedgerId = NewType("LedgerId", str)
+ManagerId = NewType("ManagerId", int)
 
 #: SQLite and PostgreSQL both keep signed 64-bit integers; a larger total is absurd before it is an overflow.
 MAX_BYTES = 2**63 - 1

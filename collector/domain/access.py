@@ -1,12 +1,14 @@
 """Who may do what: every caller is an actor with a role, every route names the roles it serves.
 
-What always holds: a node may touch its own rows only. The roles of resellers and users join here later.
+What always holds: a node may touch its own rows only; a manager sees and touches only what is below him, and
+of everything else he is told that it does not exist. The role of users joins here later.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
 from collector.domain import refusals
+from shared.names import ManagerId
 
 
 class Role(Enum):
@@ -14,18 +16,24 @@ class Role(Enum):
 
     NOBODY = "nobody"
     NODE = "node"
+    MANAGER = "manager"
     ADMIN = "admin"
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A caller: an admin, a node, or the collector itself."""
+    """A caller: an admin, a manager, a node, or the collector itself."""
 
     role: Role
     id: int
 
     def __str__(self) -> str:
         return f"{self.role.value}:{self.id}"
+
+    @property
+    def manager(self) -> ManagerId | None:
+        """The manager who calls, if it is one."""
+        return ManagerId(self.id) if self.role is Role.MANAGER else None
 
 
 #: The collector acting by itself, or its operator on the command line.

@@ -1,6 +1,7 @@
 """What becomes of a user through bytes, through time and through an admin (rows H1, H2, H3, H7).
 
-What always holds: a standing that we gave (not started, expired, over the quota) is lifted by us as soon as
+What always holds: a standing that we gave (not started, expired, over the quota,
+stopped above) is lifted by us as soon as
 its cause is gone; one that an admin or a penalty gave is never touched. A user who is not due is what he was:
 time changes nothing before `due_ms`. A period ends once: a clock that is set back opens none again.
 """
@@ -16,21 +17,26 @@ from shared.names import MAX_BYTES, UserId
 
 #: Reason of the suspension that a higher quota or a new period lifts.
 OVER_QUOTA = "quota"
+#: Reason of the suspension of everybody whom a manager above him cannot have served.
+STOPPED_ABOVE = "manager"
 #: Reason of being inactive that the start of the package lifts.
 NOT_STARTED = "not started"
 _ACTIVE = (Status.ACTIVE, None)
 _SUSPENDED = (Status.SUSPENDED, OVER_QUOTA)
+_STOPPED = (Status.SUSPENDED, STOPPED_ABOVE)
 _WAITING = (Status.INACTIVE, NOT_STARTED)
 _EXPIRED = (Status.EXPIRED, None)
-_OURS = frozenset({_ACTIVE, _SUSPENDED, _WAITING, _EXPIRED})
+_OURS = frozenset({_ACTIVE, _SUSPENDED, _STOPPED, _WAITING, _EXPIRED})
 
 
-def fresh(new: NewUser, uuid: str, now_ms: int) -> User:
+def fresh(new: NewUser, uuid: str, now_ms: int, *, stopped: bool = False) -> User:
     """A user as he is made; his id is given by the store."""
     user = User(
         id=UserId(0),
         uuid=uuid,
         name=new.name,
+        manager=new.manager,
+        manager_stopped=stopped,
         status=Status.ACTIVE,
         reason=None,
         quota_bytes=new.quota_bytes,
@@ -88,6 +94,8 @@ def changed(user: User, changes: UserChanges, now_ms: int) -> User:
     user = advanced(user, now_ms)
     if changes.name is not msgspec.UNSET:
         user = structs.replace(user, name=changes.name)
+    if changes.manager is not msgspec.UNSET:
+        user = structs.replace(user, manager=changes.manager)
     user = _limited(user, people.changed_limits(changes))
     user = _retimed(user, changes, now_ms)
     if changes.active is not msgspec.UNSET:
@@ -104,6 +112,11 @@ def judged(user: User, now_ms: int) -> User:
     return user if (status, reason) == before else structs.replace(user, status=status, reason=reason)
 
 
+def held(user: User, now_ms: int, *, stopped: bool) -> User:
+    """The user after those above him were stopped or may go on, judged again."""
+    return judged(structs.replace(user, manager_stopped=stopped), now_ms)
+
+
 def over_quota(user: User) -> bool:
     """A limit is reached when nothing of it is left."""
     return any(
@@ -117,7 +130,9 @@ def _verdict(user: User, now_ms: int) -> tuple[Status, str | None]:
         return _WAITING
     if expires_ms is not None and expires_ms <= now_ms:
         return _EXPIRED
-    return _SUSPENDED if over_quota(user) else _ACTIVE
+    if over_quota(user):
+        return _SUSPENDED
+    return _STOPPED if user.manager_stopped else _ACTIVE
 
 
 def _begun(user: User, now_ms: int) -> User:

@@ -11,7 +11,7 @@ import msgspec
 from collector.domain import names, resets, validity
 from collector.domain.leases import Bytes, Ceilings
 from collector.domain.validity import ENDLESS, NewValidity, Validity, ValidityChanges
-from shared.names import EndpointId, UserId
+from shared.names import EndpointId, ManagerId, UserId
 
 
 class Status(Enum):
@@ -31,13 +31,16 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     """A user with his counters, which are payload from his side.
 
     `up_bytes` and `down_bytes` are of the period that began at `period_start_ms`, `life_…` of all time.
-    `due_ms` is the next moment at which time alone changes something of him. A struct, since one is made anew
+    `due_ms` is the next moment at which time alone changes something of him; `manager_stopped` tells whether
+    somebody above him may have nobody served. A struct, since one is made anew
     for every row of every report, several times faster than a dataclass.
     """
 
     id: UserId
     uuid: str
     name: str
+    manager: ManagerId | None = None
+    manager_stopped: bool = False
     status: Status
     reason: str | None
     quota_bytes: int | None
@@ -116,6 +119,7 @@ class NewUser(NewValidity, frozen=True, kw_only=True):
     up_limit_bytes: int | None = None
     down_limit_bytes: int | None = None
     uuid: str | None = None
+    manager: ManagerId | None = None
     endpoints: tuple[EndpointId, ...] = ()
 
 
@@ -126,6 +130,7 @@ class UserChanges(ValidityChanges, frozen=True, kw_only=True):
     quota_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     up_limit_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     down_limit_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+    manager: ManagerId | msgspec.UnsetType | None = msgspec.UNSET
     active: bool | msgspec.UnsetType = msgspec.UNSET
 
 

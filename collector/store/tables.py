@@ -98,6 +98,62 @@ class User(Table):
     due_ms = peewee.BigIntegerField(null=True, index=True)
     created_ms = peewee.BigIntegerField()
     removed_ms = peewee.BigIntegerField(null=True)
+    manager_id = peewee.IntegerField(null=True)
+    manager_stopped = peewee.BooleanField(default=False)
+
+    class Meta:
+        """Those of a manager who are stopped, or are not, are looked up together."""
+
+        indexes: ClassVar[Any] = ((("manager_id", "manager_stopped"), False),)
+
+
+class Manager(Table):
+    """A manager without his counters. Removed ones stay, so that late bytes below them reach their parents.
+
+    The columns of limits and times are those of users. `name_key` is free again after a removal.
+    """
+
+    parent_id = peewee.IntegerField(null=True, index=True)
+    name = peewee.TextField()
+    name_key = peewee.TextField(null=True, unique=True)
+    status = peewee.TextField()
+    reason = peewee.TextField(null=True)
+    quota_bytes = peewee.BigIntegerField(null=True)
+    up_limit_bytes = peewee.BigIntegerField(null=True)
+    down_limit_bytes = peewee.BigIntegerField(null=True)
+    max_sessions = peewee.IntegerField(null=True)
+    max_online = peewee.IntegerField(null=True)
+    max_active = peewee.IntegerField(null=True)
+    notice_percent = peewee.IntegerField()
+    notices = peewee.IntegerField()
+    penalty_s = peewee.IntegerField()
+    reset = peewee.TextField()
+    reset_anchor = peewee.TextField()
+    reset_day = peewee.IntegerField(null=True)
+    reset_month = peewee.IntegerField(null=True)
+    zone = peewee.TextField()
+    duration_s = peewee.BigIntegerField(null=True)
+    start_at_ms = peewee.BigIntegerField(null=True)
+    due_ms = peewee.BigIntegerField(null=True, index=True)
+    password_hash = peewee.TextField(null=True)
+    credential = peewee.IntegerField(default=0)
+    created_ms = peewee.BigIntegerField()
+    removed_ms = peewee.BigIntegerField(null=True)
+
+
+class ManagerCounter(Table):
+    """What everybody below a manager has used, and what leases may still take of his limits: the hot row."""
+
+    manager_id = peewee.IntegerField(primary_key=True)
+    up_bytes = peewee.BigIntegerField(default=0)
+    down_bytes = peewee.BigIntegerField(default=0)
+    life_up_bytes = peewee.BigIntegerField(default=0)
+    life_down_bytes = peewee.BigIntegerField(default=0)
+    period_start_ms = peewee.BigIntegerField(default=0)
+    first_ms = peewee.BigIntegerField(null=True)
+    held_total_bytes = peewee.BigIntegerField(default=0)
+    held_up_bytes = peewee.BigIntegerField(default=0)
+    held_down_bytes = peewee.BigIntegerField(default=0)
 
 
 class Counter(Table):
@@ -334,6 +390,8 @@ ALL: tuple[type[Table], ...] = (
     Enrolment,
     Endpoint,
     User,
+    Manager,
+    ManagerCounter,
     Counter,
     Placing,
     Assignment,
