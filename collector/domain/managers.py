@@ -230,14 +230,32 @@ def judged(manager: Manager, now_ms: int) -> Manager:
     return structs.replace(manager, status=status, reason=reason)
 
 
+def marks(limits: Ceilings, notice_percent: int, used: Bytes) -> tuple[tuple[bool, bool], ...]:
+    """Which limits of bytes are near, and which are reached: while this stays, bytes alone change nothing."""
+    return tuple(
+        (limit is not None and 100 * spent >= notice_percent * limit, limit is not None and spent >= limit)
+        for limit, spent in zip(limits, used, strict=True)
+    )
+
+
+def marks_of(manager: Manager) -> tuple[tuple[bool, bool], ...]:
+    """The same of a manager as he is."""
+    return marks(manager.limits, manager.notice_percent, manager.used)
+
+
+def differs(before: Manager, after: Manager) -> bool:
+    """Whether there is something to tell or to do: another standing or period, or a limit that came near."""
+    figures = ((one.standing, one.period_start_ms, marks_of(one)) for one in (before, after))
+    return next(figures) != next(figures)
+
+
 def _verdict(manager: Manager, now_ms: int) -> tuple[Status, str | None]:
     start_at_ms, expires_ms = manager.validity.start_at_ms, manager.expires_ms
     if start_at_ms is not None and now_ms < start_at_ms:
         return _WAITING
     if expires_ms is not None and expires_ms <= now_ms:
         return _EXPIRED
-    pairs = zip(manager.limits, manager.used, strict=True)
-    return _SUSPENDED if any(limit is not None and used >= limit for limit, used in pairs) else _ACTIVE
+    return _SUSPENDED if any(reached for _, reached in marks_of(manager)) else _ACTIVE
 
 
 def _turned(manager: Manager, now_ms: int) -> Manager:

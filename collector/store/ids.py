@@ -1,4 +1,4 @@
-"""Numbers of users, nodes and endpoints.
+"""Numbers of users, nodes, endpoints and managers.
 
 What always holds: a number is never given out twice, also when yesterday's backup is restored: nodes still
 hold, and still report, the numbers of whoever was made since.
@@ -11,7 +11,7 @@ from collector.store.session import Session
 _FLOOR = "id_floor"
 
 
-def following(session: Session, table: Literal["user", "node", "endpoint"]) -> int:
+def following(session: Session, table: Literal["user", "node", "endpoint", "manager"]) -> int:
     """The number for a new row."""
     highest = f'SELECT COALESCE(MAX(id), 0) + 1 FROM "{table}"'
     floor = "SELECT value FROM fact WHERE name = ?"

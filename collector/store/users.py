@@ -13,12 +13,13 @@ from collector.domain.resets import Anchor, Mode
 from collector.domain.users import EndpointUsage, Status, User
 from collector.store import ids, meters
 from collector.store.session import Session
-from shared.names import MAX_BYTES, EndpointId, UserId
+from shared.names import MAX_BYTES, EndpointId, ManagerId, UserId
 
 _SELECT = """
     SELECT u.id, u.uuid, u.name, u.status, u.reason, u.quota_bytes, u.up_limit_bytes, u.down_limit_bytes,
            u.terms, u.due_ms, u.created_ms,
            u.reset, u.reset_anchor, u.reset_day, u.reset_month, u.zone, u.duration_s, u.start_at_ms,
+           u.manager_id, u.manager_stopped,
            c.carried_up_bytes, c.carried_down_bytes, c.base_up_bytes, c.base_down_bytes,
            c.period_start_ms, c.first_ms, c.last_ms
     FROM "user" u JOIN counter c ON c.user_id = u.id
@@ -32,8 +33,8 @@ def insert(session: Session, user: User, uuid_key: str) -> User:
     rows = session.rows(
         'INSERT INTO "user" (id, uuid, uuid_key, created_ms, name, name_key, status, reason, quota_bytes,'
         " up_limit_bytes, down_limit_bytes, terms, due_ms, reset, reset_anchor, reset_day, reset_month, zone,"
-        " duration_s, start_at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " duration_s, start_at_ms, manager_id, manager_stopped)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (ids.following(session, "user"), user.uuid, uuid_key, user.created_ms, *_changeable(user)),
     )
     stored = structs.replace(user, id=UserId(rows[0][0]))
@@ -51,10 +52,14 @@ def one(session: Session, user: UserId) -> User | None:
     return found[0] if found else None
 
 
-def page(session: Session, after: UserId, limit: int) -> list[User]:
-    """Users in the order of their ids, those after the given one."""
-    where = " WHERE u.id > ? AND u.removed_ms IS NULL ORDER BY u.id LIMIT ?"
-    return _users(session, where, (after, limit))
+def page(session: Session, after: UserId, limit: int, of: Iterable[ManagerId] | None = None) -> list[User]:
+    """Users in the order of their ids, those after the given one; only those directly `of` some managers."""
+    where, parameters = "", list[object]([after])
+    if of is not None:
+        where = f" AND u.manager_id IN (SELECT value FROM {session.wanted})"
+        parameters.append(session.numbers(of))
+    where = f" WHERE u.id > ?{where} AND u.removed_ms IS NULL ORDER BY u.id LIMIT ?"
+    return _users(session, where, (*parameters, limit))
 
 
 def among(session: Session, users: Iterable[UserId]) -> dict[UserId, User]:
@@ -102,7 +107,8 @@ def save(session: Session, user: User) -> None:
     session.run(
         'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ?,'
         " up_limit_bytes = ?, down_limit_bytes = ?, terms = ?, due_ms = ?, reset = ?, reset_anchor = ?,"
-        " reset_day = ?, reset_month = ?, zone = ?, duration_s = ?, start_at_ms = ? WHERE id = ?",
+        " reset_day = ?, reset_month = ?, zone = ?, duration_s = ?, start_at_ms = ?, manager_id = ?,"
+        " manager_stopped = ? WHERE id = ?",
         (*_changeable(user), user.id),
     )
 
@@ -115,6 +121,25 @@ def save_standing(session: Session, users: Collection[User]) -> None:
         " WHERE id = ?",
         [(user.status.value, user.reason, user.due_ms, user.id) for user in users],
     )
+
+
+def save_stopped(session: Session, users: Collection[User]) -> None:
+    """Store of many users whether somebody above them may have nobody served."""
+    session.hot.forget(user.id for user in users)
+    session.run_many(
+        'UPDATE "user" SET manager_stopped = ? WHERE id = ?',
+        [(user.manager_stopped, user.id) for user in users],
+    )
+
+
+def hand_over(session: Session, manager: ManagerId, to: ManagerId) -> int:
+    """Put everybody directly below a manager below another one; returns how many there were."""
+    rows = session.rows(
+        'UPDATE "user" SET manager_id = ? WHERE manager_id = ? AND removed_ms IS NULL RETURNING id',
+        (to, manager),
+    )
+    session.hot.forget(user for (user,) in rows)
+    return len(rows)
 
 
 def save_counters(session: Session, users: Collection[User]) -> None:
@@ -169,20 +194,23 @@ def _changeable(user: User) -> tuple[object, ...]:
         *(user.name, user.name, user.status.value, user.reason),
         *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.due_ms),
         *(schedule.mode.value, schedule.anchor.value, schedule.day, schedule.month, schedule.zone),
-        *(valid.duration_s, valid.start_at_ms),
+        *(valid.duration_s, valid.start_at_ms, user.manager, user.manager_stopped),
     )
 
 
 def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
     number, uuid, name, status, reason, quota, up_limit, down_limit, terms, due_ms, created = row[:11]
     mode, anchor, *others = row[11:18]
-    carried_up, carried_down, base_up, base_down, period_start, first, last = row[18:]
+    manager, stopped, *counted = row[18:]
+    carried_up, carried_down, base_up, base_down, period_start, first, last = counted
     life_up = min(MAX_BYTES, carried_up + billed[0])
     life_down = min(MAX_BYTES, carried_down + billed[1])
     return User(
         id=number,
         uuid=uuid,
         name=name,
+        manager=manager,
+        manager_stopped=bool(stopped),
         status=Status(status),
         reason=reason,
         quota_bytes=quota,
