@@ -39,9 +39,10 @@ class Ear:
 
 
 class Hub:
-    """The listeners of every node."""
+    """The listeners of every node, and the one of our own that carries managers' limits out."""
 
     def __init__(self) -> None:
+        self.managers = Ear(closed=False)
         self._ears: dict[NodeId, set[Ear]] = {}
         self._closed = False
 

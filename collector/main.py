@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -19,6 +19,7 @@ import uvloop
 
 from collector import certificates, data_dir
 from collector.app import restarts
+from collector.domain.phases import Watch
 from collector.fronts.rest import application, openapi, parts, table
 from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
@@ -26,8 +27,9 @@ from collector.fronts.rest.transactions import Transactions
 from collector.hub import Hub
 from collector.settings import Settings
 from collector.store.database import FILE, Database
-from collector.tasks import clock
+from collector.tasks import clock, managers
 from shared import logs
+from shared.names import ManagerId, UserId
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ _TLS_DIR = "tls"
 _CA_FILE = "ca.pem"
 _WATCH_EVERY_S = 0.3
 _CLOCK_EVERY_S = 1.0
+_MANAGERS_EVERY_S = 5.0
 _RENEW_EVERY_S = 24 * 3600.0
 _KEEP_ALIVE_S = 75
 _GRACE_S = 1
@@ -111,9 +114,15 @@ def assemble(data: Transactions, hub: Hub, key: bytes, join: parts.Joining, zone
         hashing=asyncio.Semaphore(_HASHING),
         joining=join,
         zone=zone,
+        live=live,
         document=document(),
         now_ms=now_ms,
     )
+
+
+def live() -> Mapping[UserId, int]:
+    """The sessions of each user who is online: nodes do not tell them yet, so nobody is."""
+    return {}
 
 
 def document() -> bytes:
@@ -149,7 +158,7 @@ async def _serve(settings: Settings, data: Database, listener: socket.socket) ->
         asyncio.get_running_loop().add_signal_handler(number, stop)
     logs.event(LOGGER, logging.INFO, "serving", url=settings.url, listen=f"{settings.host}:{settings.port}")
     async with asyncio.TaskGroup() as group:
-        loops = (_watch(data, hub), _clock(data, hub), _renew(settings, config))
+        loops = (_watch(data, hub), _clock(data, hub), _managers(data, hub), _renew(settings, config))
         background = [group.create_task(loop) for loop in loops]
         await server.serve(sockets=[listener])
         for task in background:
@@ -207,10 +216,20 @@ async def _watch(data: Database, hub: Hub) -> None:
 async def _clock(data: Database, hub: Hub) -> None:
     while True:
         try:
-            await clock.run(data, hub.wake, now_ms)
+            await clock.run(data, hub.wake, now_ms, hub.managers.wake)
         except Exception:
             LOGGER.exception("clock_failed")
         await asyncio.sleep(_CLOCK_EVERY_S)
+
+
+async def _managers(data: Database, hub: Hub) -> None:
+    watches: Mapping[ManagerId, Watch] = {}
+    while True:
+        try:
+            watches = await managers.run(data, hub.wake, live, watches, now_ms)
+        except Exception:
+            LOGGER.exception("managers_failed")
+        await hub.managers.wait(_MANAGERS_EVERY_S)
 
 
 async def _renew(settings: Settings, config: uvicorn.Config) -> None:

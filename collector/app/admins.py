@@ -4,7 +4,7 @@ from collector.domain import refusals
 from collector.domain.access import Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
-from collector.store import admins, events
+from collector.store import admins, events, managers
 from collector.store.session import Session
 
 Credentials = admins.Credentials
@@ -12,8 +12,11 @@ Credentials = admins.Credentials
 
 def create(session: Session, name: str, password_hash: str, actor: Actor, now_ms: int) -> Change[int]:
     """Make an admin; returns the id. Refused when the name is taken."""
-    if admins.credentials(session, name) is not None:
-        raise refusals.conflict(f"there is an admin named {name} already", {"name": "choose another name"})
+    # Admins and managers log in with their names by one door.
+    if admins.credentials(session, name) is not None or managers.holder(session, name) is not None:
+        raise refusals.conflict(
+            f"there is an admin or manager named {name} already", {"name": "choose another name"}
+        )
     number = admins.insert(session, name, password_hash, now_ms)
     _note(session, number, "ADMIN_CREATED", actor, now_ms)
     return Change(number)

@@ -2,16 +2,18 @@
 
 from collector.domain import access, continuity, refusals, resets
 from collector.domain.events import Event
-from collector.store import events, ids, users
+from collector.store import events, ids, managers, users
 from collector.store.session import Session
 
 
 def begin(session: Session, now_ms: int) -> None:
     """Note the start; after a gap give out no number that the time in between may have used.
 
-    Refused where users live by the calendar of a zone that this host does not know: no period could be told.
+    Refused where users or managers live by the calendar of a zone that this host does not know: no period
+    could be told.
     """
-    if wrong := list(filter(None, map(resets.wrong_zone, users.zones(session)))):
+    zones = [*users.zones(session), *managers.zones(session)]
+    if wrong := list(filter(None, map(resets.wrong_zone, zones))):
         raise refusals.Refused(refusals.Kind.UNAVAILABLE, "users have a zone of which " + wrong[0])
     if floor := continuity.floor_after(ids.last_written_ms(session), now_ms):
         ids.raise_floor(session, floor)

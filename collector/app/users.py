@@ -2,51 +2,67 @@
 
 from collections.abc import Iterable, Mapping
 
-from collector.app import configs
+from msgspec import UNSET, structs
+
+from collector.app import configs, tenants
 from collector.domain import refusals, standing
 from collector.domain import users as rules
-from collector.domain.access import Actor
+from collector.domain.access import SYSTEM, Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
 from collector.domain.users import NewUser, UsageView, User, UserChanges
-from collector.store import endpoints, events, users
+from collector.store import endpoints, events, managers, users
 from collector.store.session import Session
-from shared.names import EndpointId, NodeId, UserId
+from shared.names import EndpointId, ManagerId, NodeId, UserId
 
 
 def create(session: Session, new: NewUser, uuid: str, actor: Actor, now_ms: int) -> Change[User]:
     """Make a user and place him on the endpoints asked for; their nodes are told."""
     if fields := rules.wrong(new):
         raise refusals.invalid(fields)
-    _require_free(session, name=new.name, uuid=uuid)
-    user = users.insert(session, standing.fresh(new, uuid, now_ms), rules.uuid_key(uuid))
+    _require_free(session, actor, name=new.name, uuid=uuid)
+    manager, stopped = tenants.joined(session, actor, new.manager, own=True)
+    fresh = standing.fresh(structs.replace(new, manager=manager), uuid, now_ms, stopped=stopped)
+    user = users.insert(session, fresh, rules.uuid_key(uuid))
     _place(session, user.id, new.endpoints)
     _note(session, user, "USER_CREATED", actor, now_ms)
     return Change(user, configs.refresh(session, [user]))
 
 
-def one(session: Session, user: UserId) -> User:
+def one(session: Session, user: UserId, actor: Actor = SYSTEM) -> User:
     """A user with his counters."""
-    found = users.one(session, user)
-    if found is None:
-        raise refusals.not_found("user", user)
-    return found
+    return tenants.require_user(session, actor, user)
 
 
-def page(session: Session, after: UserId, limit: int) -> list[User]:
-    """Users in the order of their ids, those after the given one."""
-    return users.page(session, after, limit)
+def page(
+    session: Session,
+    after: UserId,
+    limit: int,
+    actor: Actor = SYSTEM,
+    *,
+    manager: ManagerId | None = None,
+    below: bool = False,
+) -> list[User]:
+    """Users in the order of their ids, those after the given one: all whom the caller may see.
+
+    With a manager only those directly below him, or at any depth.
+    """
+    if manager is None:
+        return users.page(session, after, limit, tenants.scope(session, actor))
+    tenants.require_manager(session, actor, manager)
+    of = [one.id for one in managers.below(session, manager)] if below else [manager]
+    return users.page(session, after, limit, of)
 
 
 def change(session: Session, user: UserId, changes: UserChanges, actor: Actor, now_ms: int) -> Change[User]:
     """Change a user; a quota that allows more, or a later end, brings him back."""
-    before = one(session, user)
+    before = one(session, user, actor)
     if fields := rules.wrong_changes(before, changes):
         raise refusals.invalid(fields)
     current = standing.advanced(before, now_ms)
-    after = standing.changed(current, changes, now_ms)
+    after = standing.changed(_moved(session, current, changes, actor), changes, now_ms)
     if after.name != before.name:
-        _require_free(session, name=after.name, uuid=after.uuid, but=user)
+        _require_free(session, actor, name=after.name, uuid=after.uuid, but=user)
     users.save(session, after)
     users.save_counters(session, [after])
     _note_reset(session, before, current, actor, now_ms)
@@ -85,7 +101,7 @@ def settle(
 
 def remove(session: Session, user: UserId, actor: Actor, now_ms: int) -> Change[None]:
     """Take a user away; bytes that nodes report later are still booked to him."""
-    found = one(session, user)
+    found = one(session, user, actor)
     users.remove(session, user, now_ms)
     _note(session, found, "USER_REMOVED", actor, now_ms)
     return Change(None, configs.refresh(session, [found]))
@@ -95,15 +111,15 @@ def assign(
     session: Session, user: UserId, wanted: Iterable[EndpointId], actor: Actor, now_ms: int
 ) -> Change[User]:
     """Put a user on exactly these endpoints (R2: assign or reassign)."""
-    found = one(session, user)
+    found = one(session, user, actor)
     _place(session, user, wanted)
     _note(session, found, "USER_ASSIGNED", actor, now_ms, endpoints=sorted(set(wanted)))
     return Change(found, configs.refresh(session, [found]))
 
 
-def usage(session: Session, user: UserId) -> UsageView:
+def usage(session: Session, user: UserId, actor: Actor = SYSTEM) -> UsageView:
     """What a user has used, in all and by endpoint."""
-    found = one(session, user)
+    found = one(session, user, actor)
     return UsageView(
         user=found.id,
         status=found.status,
@@ -145,10 +161,21 @@ def _place(session: Session, user: UserId, wanted: Iterable[EndpointId]) -> None
     endpoints.assign(session, user, wanted)
 
 
-def _require_free(session: Session, *, name: str, uuid: str, but: UserId | None = None) -> None:
+def _moved(session: Session, user: User, changes: UserChanges, actor: Actor) -> User:
+    """The user with what his new manager may have served, where the changes name one."""
+    if changes.manager is UNSET or changes.manager == user.manager:
+        return user
+    manager, stopped = tenants.joined(session, actor, changes.manager)
+    tenants.rehold(session, user.id, user.manager, manager)
+    return structs.replace(user, manager_stopped=stopped)
+
+
+def _require_free(session: Session, actor: Actor, *, name: str, uuid: str, but: UserId | None = None) -> None:
     held = users.holder(session, name=name, uuid_key=rules.uuid_key(uuid), but=but)
     if held:
-        fields = {field: f"user {user} has it already; choose another" for field, user in held.items()}
+        # A manager learns no numbers of users that are not his.
+        who = {field: "somebody" if actor.manager else f"user {user}" for field, user in held.items()}
+        fields = {field: f"{one} has it already; choose another" for field, one in who.items()}
         raise refusals.conflict("the name or the UUID is taken", fields)
 
 

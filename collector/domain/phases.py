@@ -16,11 +16,14 @@ What always holds: the harder phase is the one that is told. Notices and penalti
 memory only: a restart ends them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, Flag, auto
+from typing import NamedTuple
 
+from collector.domain import managers
 from collector.domain.managers import COUNTS, QUOTAS, Manager
+from shared.names import ManagerId
 
 NOTICE_EVERY_MS = 60_000
 #: Those that fall when somebody leaves: only against them a penalty helps.
@@ -54,6 +57,20 @@ class Counts:
     sessions: int = 0
     online: int = 0
     active: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A manager with what there is below him: users directly and at any depth, and the counts of now.
+
+    `depth` is how far he is below whoever is on top of what was asked for.
+    """
+
+    manager: Manager
+    own_users: int
+    users: int
+    counts: Counts
+    depth: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +120,78 @@ def watched(manager: Manager, counts: Counts, before: Watch, now_ms: int) -> Wat
     """The memory after one more look, with the verdict of now."""
     after = _punished(manager, counts, before, now_ms)
     return replace(after, verdict=verdict(manager, counts, after, now_ms))
+
+
+class Held(NamedTuple):
+    """Whom a manager and everybody above him hold together.
+
+    `since_ms` is from when on somebody counts as active: the latest period of those who hold whoever is not.
+    """
+
+    hold: Hold = Hold.NOBODY
+    since_ms: int = 0
+
+
+class Told(NamedTuple):
+    """A change of phase as an event: its kind and its figures."""
+
+    kind: str
+    data: Mapping[str, object]
+
+
+def combined(walked: Iterable[Manager], verdicts: Mapping[ManagerId, Verdict]) -> dict[ManagerId, Held]:
+    """Whom each manager's own users are held by: him, and everybody above, who must come before him."""
+    found: dict[ManagerId | None, Held] = {}
+    for one in walked:
+        above, own = found.get(one.parent, Held()), verdicts[one.id].hold
+        since_ms = max(above.since_ms, one.period_start_ms) if own & Hold.UNUSED else above.since_ms
+        found[one.id] = Held(above.hold | own, since_ms)
+    return {number: held for number, held in found.items() if number is not None}
+
+
+def turned(before: Manager, after: Manager) -> list[Told]:
+    """What is to be told of a manager whom bytes, time or somebody else changed."""
+    told: list[Told] = []
+    same_period = after.period_start_ms == before.period_start_ms
+    if not same_period and before.used.total:
+        period = {"period_start_ms": before.period_start_ms, "next_start_ms": after.period_start_ms}
+        used = {"up_bytes": before.up_bytes, "down_bytes": before.down_bytes}
+        told.append(Told("MANAGER_RESET", {**used, **period}))
+    marks = zip(QUOTAS, after.used, managers.marks_of(before), managers.marks_of(after), strict=True)
+    for field, figure, (was_near, _), (near, _) in marks:
+        if near and not (was_near and same_period):
+            told.append(_notice(after, field, figure))
+    if after.standing != before.standing:
+        kind, one = ("MANAGER_RESUMED", before) if after.served else ("MANAGER_STOPPED", after)
+        told.append(Told(kind, {"reason": one.reason or one.status.value}))
+    return told
+
+
+def looked(manager: Manager, counts: Counts, before: Watch, after: Watch) -> list[Told]:
+    """What is to be told of a manager whose counts moved; what bytes do to him is told by `turned`."""
+    figures, was, now = figures_of(manager, counts), before.verdict, after.verdict
+    told = [_notice(manager, field, figures[field]) for field in COUNTS if field in now.near - was.near]
+    if after.notices > before.notices:
+        number = {"notice": after.notices, "of": manager.notices}
+        told += [
+            Told("MANAGER_NOTICE", {**_notice(manager, one, figures[one]).data, **number})
+            for one in now.beyond
+        ]
+    if after.penalty_until_ms > before.penalty_until_ms:
+        penalty = {"penalty_s": manager.penalty_s, "until_ms": after.penalty_until_ms}
+        told.append(Told("MANAGER_PENALTY", penalty))
+    elif was.phase is Phase.PENALTY and now.phase is not Phase.PENALTY:
+        told.append(Told("MANAGER_RESUMED", {"reason": Phase.PENALTY.value}))
+    for field in COUNTS:
+        if field in now.reached - was.reached:
+            told.append(Told("MANAGER_STOPPED", {"reason": field, "blocked": "new users only"}))
+        elif field in was.reached - now.reached:
+            told.append(Told("MANAGER_RESUMED", {"reason": field}))
+    return told
+
+
+def _notice(manager: Manager, field: str, figure: int) -> Told:
+    return Told("MANAGER_NOTICE", {"limit": field, "figure": figure, "bound": manager.bounds[field]})
 
 
 def figures_of(manager: Manager, counts: Counts) -> Mapping[str, int]:

@@ -4,7 +4,8 @@ What always holds, for every limit: no number is above a number of anybody furth
 bounded by those above, so it is allowed everywhere. No manager is above himself.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import operator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from collector.domain.managers import Manager
@@ -58,6 +59,19 @@ def walked(managers: Collection[Manager]) -> Iterator[Place]:
         place = waiting.pop()
         yield place
         waiting += [Place(one, place.depth + 1) for one in children.get(place.manager.id, [])]
+
+
+def summed(
+    walked: Sequence[Place], direct: Mapping[ManagerId, tuple[int, ...]]
+) -> dict[ManagerId, tuple[int, ...]]:
+    """What everybody has at and below him of what is directly below some; nothing where he has none."""
+    found = dict(direct)
+    for manager, _ in reversed(walked):
+        own = found.get(manager.id)
+        if own is not None and manager.parent is not None:
+            above = found.get(manager.parent, (0,) * len(own))
+            found[manager.parent] = tuple(map(operator.add, above, own))
+    return found
 
 
 def _tightest(above: Iterable[Manager]) -> Mapping[str, int]:

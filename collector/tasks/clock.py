@@ -1,19 +1,20 @@
-"""The clock: brings users whose time has come to the present, in small transactions.
+"""The clock: brings users and managers whose time has come to the present, in small transactions.
 
 What always holds: a batch leaves nobody of it due, so a run ends, and one more changes nothing. Reports wait
 for one batch at most.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from collector.app import clock
+from collector.domain.changes import Change
 from shared.names import NodeId
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Users in one transaction.
+#: Users, or managers, in one transaction.
 BATCH = 200
 
 
@@ -24,10 +25,25 @@ class Writes(Protocol):
         """Run a function and return after its commit."""
 
 
-async def run(data: Writes, wake: Callable[[Iterable[NodeId]], None], now_ms: Callable[[], int]) -> None:
-    """Advance everybody who is due, and wake the nodes that serve them."""
+async def run(
+    data: Writes,
+    wake: Callable[[Iterable[NodeId]], None],
+    now_ms: Callable[[], int],
+    nudge: Callable[[], None] = lambda: None,
+) -> None:
+    """Advance everybody who is due, wake the nodes that serve them, nudge whoever carries limits out."""
+    async for change in _batches(data, clock.advance_managers, now_ms):
+        if change.managers:
+            nudge()
+    async for change in _batches(data, clock.advance, now_ms):
+        wake(change.nodes)
+
+
+async def _batches(
+    data: Writes, advance: Callable[[Any, int, int], Change[int]], now_ms: Callable[[], int]
+) -> AsyncIterator[Change[int]]:
     advanced = BATCH
     while advanced == BATCH:
-        change = await data.write(clock.advance, BATCH, now_ms())
-        wake(change.nodes)
+        change = await data.write(advance, BATCH, now_ms())
+        yield change
         advanced = change.value

@@ -1,7 +1,7 @@
 """What handlers work with, put together once by main."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -10,6 +10,7 @@ from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
 from collector.hub import Hub
+from shared.names import UserId
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,8 +35,8 @@ class Joining:
 class Parts:
     """The collector as handlers see it.
 
-    `zone` is the one that new users get. `document` is the OpenAPI document; `hashing` bounds how many
-    passwords are checked at once, each of which takes 19 MiB.
+    `zone` is the one that new users get; `live` gives the sessions of each user who is online. `document` is
+    the OpenAPI document; `hashing` bounds how many passwords are checked at once, each of which takes 19 MiB.
     """
 
     data: Transactions
@@ -45,13 +46,16 @@ class Parts:
     hashing: asyncio.Semaphore
     joining: Joining
     zone: str
+    live: Callable[[], Mapping[UserId, int]]
     document: bytes
     now_ms: Callable[[], int]
 
     async def change(
         self, function: Callable[Concatenate[Any, P], Change[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a mutation, then wake the nodes it concerns."""
+        """Run a mutation, then wake the nodes it concerns, and whoever carries managers' limits out."""
         change = await self.data.write(function, *args, **kwargs)
         self.hub.wake(change.nodes)
+        if change.managers:
+            self.hub.managers.wake()
         return change.value

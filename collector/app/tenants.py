@@ -1,0 +1,111 @@
+"""Who may see and touch which managers and users (rows H4, H12).
+
+What always holds: an admin may all; a manager sees himself and what is below him, and changes only what is
+below him. Of everything else he is told that it does not exist.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from collector.domain import leases as lending
+from collector.domain import refusals
+from collector.domain.access import Actor
+from collector.domain.leases import Bytes
+from collector.domain.managers import Manager
+from collector.domain.users import User
+from collector.store import headcounts, leases, managers, users
+from collector.store.session import Session
+from shared.names import ManagerId, UserId
+
+
+class Joined(NamedTuple):
+    """Where somebody new will be: his manager, and whether somebody above may have nobody served now."""
+
+    manager: ManagerId | None
+    stopped: bool
+
+
+def scope(session: Session, actor: Actor) -> frozenset[ManagerId] | None:
+    """The managers whose users the caller may see; None is no bound."""
+    if actor.manager is None:
+        return None
+    return frozenset(one.id for one in managers.below(session, actor.manager))
+
+
+def require_manager(session: Session, actor: Actor, manager: ManagerId) -> Manager:
+    """A manager whom the caller may see. Raises Refused."""
+    found = managers.one(session, manager)
+    if found is None or not _reaches(session, actor, manager):
+        raise refusals.not_found("manager", manager)
+    return found
+
+
+def require_below(session: Session, actor: Actor, manager: ManagerId) -> Manager:
+    """A manager whom the caller may change: nobody changes himself. Raises Refused."""
+    found = require_manager(session, actor, manager)
+    if manager == actor.manager:
+        detail = "only an admin, or a manager above you, may change you"
+        raise refusals.Refused(refusals.Kind.FORBIDDEN, detail)
+    return found
+
+
+def require_user(session: Session, actor: Actor, user: UserId) -> User:
+    """A user whom the caller may see and change. Raises Refused."""
+    found = users.one(session, user)
+    if found is None or not _reaches(session, actor, found.manager):
+        raise refusals.not_found("user", user)
+    return found
+
+
+def above(session: Session, manager: ManagerId | None) -> tuple[Manager, ...]:
+    """A manager and everybody above him."""
+    return () if manager is None else managers.chains(session, [manager])[manager]
+
+
+def placed(
+    session: Session, actor: Actor, wanted: ManagerId | None, field: str, *, own: bool = False
+) -> tuple[Manager, ...]:
+    """The line that begins with the manager whom the caller names in a field; Refused where he may not.
+
+    `own` puts what a manager makes below himself where he names nobody.
+    """
+    if wanted is None and actor.manager is not None:
+        if not own:
+            raise refusals.invalid({field: "name yourself or a manager below you"})
+        wanted = actor.manager
+    if wanted is not None and (managers.one(session, wanted) is None or not _reaches(session, actor, wanted)):
+        raise refusals.invalid({field: f"there is no manager {wanted}"})
+    return above(session, wanted)
+
+
+def joined(session: Session, actor: Actor, wanted: ManagerId | None, *, own: bool = False) -> Joined:
+    """Where a user would be below this manager. Refused where no more users may become active there."""
+    line = placed(session, actor, wanted, "manager", own=own)
+    require_room(session, line, "manager")
+    return Joined(line[0].id if line else None, any(not one.served for one in line))
+
+
+def require_room(session: Session, line: Iterable[Manager], field: str) -> None:
+    """Refuse where somebody of a line has all the active users of a period that he may have."""
+    bounds = {one.id: one.max_active for one in line if one.max_active is not None}
+    counted = headcounts.below(session, bounds) if bounds else {}
+    for number, bound in bounds.items():
+        active = counted.get(number, headcounts.Census()).active
+        if active >= bound:
+            problem = f"{active} users are active there in this period and {bound} may be: choose another one"
+            raise refusals.conflict("no more users may become active below this manager", {field: problem})
+
+
+def rehold(session: Session, user: UserId, before: ManagerId | None, after: ManagerId | None) -> None:
+    """What nodes may still serve of a user counts against his new managers from now on."""
+    held = leases.holdings(session, [user], active_since_ms=0).get(user, {})
+    taken = lending.outstanding(held)
+    back = Bytes(*(-figure for figure in taken))
+    # One after the other: a manager above both is given back first.
+    for manager, delta in ((before, back), (after, taken)):
+        if manager is not None and any(delta):
+            managers.reserve(session, {manager: delta})
+
+
+def _reaches(session: Session, actor: Actor, manager: ManagerId | None) -> bool:
+    return actor.manager is None or any(one.id == actor.manager for one in above(session, manager))
