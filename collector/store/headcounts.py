@@ -31,7 +31,7 @@ def below(session: Session, tops: Iterable[ManagerId]) -> dict[ManagerId, Census
     """How many users these managers have."""
     moved = _MOVED.format("c.period_start_ms")
     rows = session.rows(
-        f"WITH RECURSIVE line(top, id) AS (SELECT m.id, m.id FROM {session.wanted}"  # noqa: S608 - ours
+        f"WITH RECURSIVE line(top, id) AS (SELECT m.id, m.id FROM {session.wanted}"
         " JOIN manager m ON m.id = wanted.value"
         " UNION SELECT line.top, m.id FROM line JOIN manager m ON m.parent_id = line.id)"
         " SELECT line.top, SUM(CASE WHEN line.id = line.top THEN 1 ELSE 0 END), COUNT(*),"
@@ -46,7 +46,7 @@ def below(session: Session, tops: Iterable[ManagerId]) -> dict[ManagerId, Census
 def managers_of(session: Session, users: Iterable[UserId]) -> dict[UserId, ManagerId]:
     """The manager directly above each of these users, of those who have one."""
     rows = session.rows(
-        f'SELECT u.id, u.manager_id FROM {session.wanted} JOIN "user" AS u ON u.id = wanted.value'  # noqa: S608
+        f'SELECT u.id, u.manager_id FROM {session.wanted} JOIN "user" AS u ON u.id = wanted.value'
         " WHERE u.manager_id IS NOT NULL AND u.removed_ms IS NULL",
         (session.numbers(users),),
     )
@@ -63,7 +63,7 @@ def standing(session: Session, of: Collection[ManagerId], *, stopped: bool, limi
 
 def offline(session: Session, of: ManagerId, online: Collection[UserId], limit: int) -> list[UserId]:
     """Users directly below a manager who are not stopped, without those who are online."""
-    others = f" AND u.manager_id = ? AND u.id NOT IN (SELECT value FROM {session.wanted})"  # noqa: S608 - ours
+    others = f" AND u.manager_id = ? AND u.id NOT IN (SELECT value FROM {session.wanted})"
     sql = _STANDING + others + " LIMIT ?"
     return _users(session, sql, (False, of, session.numbers(online), limit))
 

@@ -35,7 +35,7 @@ _COLUMNS = ", ".join(
     [f"m.{name}" for name in ("id", "parent_id", "created_ms", *_PLAIN, *_TIMES)]
     + [f"c.{name}" for name in _COUNTERS]
 )
-_SELECT = f"SELECT {_COLUMNS} FROM manager m JOIN manager_counter c ON c.manager_id = m.id"  # noqa: S608 - ours
+_SELECT = f"SELECT {_COLUMNS} FROM manager m JOIN manager_counter c ON c.manager_id = m.id"
 #: The managers of a table `wanted`, and everybody above them, each once.
 _LINE = (
     "WITH RECURSIVE line(id) AS (SELECT m.id FROM {} JOIN manager m ON m.id = wanted.value"
@@ -91,7 +91,7 @@ def insert(session: Session, manager: Manager) -> Manager:
     names = ", ".join(("id", "created_ms", *_CHANGEABLE))
     marks = ", ".join("?" * (len(_CHANGEABLE) + 2))
     session.run(
-        f"INSERT INTO manager ({names}, credential) VALUES ({marks}, 0)",  # noqa: S608 - columns of ours
+        f"INSERT INTO manager ({names}, credential) VALUES ({marks}, 0)",
         (number, manager.created_ms, *_changeable(manager)),
     )
     session.run(
@@ -154,7 +154,7 @@ def save(session: Session, manager: Manager) -> None:
     """Store what may change of a manager besides his counters of bytes."""
     news = ", ".join(f"{name} = ?" for name in _CHANGEABLE)
     session.run(
-        f"UPDATE manager SET {news} WHERE id = ?",  # noqa: S608 - columns of ours
+        f"UPDATE manager SET {news} WHERE id = ?",
         (*_changeable(manager), manager.id),
     )
     session.run(
@@ -203,7 +203,7 @@ def roll_up(session: Session, sums: Mapping[ManagerId, tuple[int, int]], now_ms:
     begin_periods(session, (turn.after for turn in turns))
     news = ", ".join(f"{name} = " + _FULL.format(name) for name in _BYTES)
     session.run_many(
-        f"UPDATE manager_counter SET {news}, first_ms = COALESCE(first_ms, ?) WHERE manager_id = ?",  # noqa: S608
+        f"UPDATE manager_counter SET {news}, first_ms = COALESCE(first_ms, ?) WHERE manager_id = ?",
         [(*(up, up, down, down) * 2, now_ms, number) for number, (up, down) in sorted(added.items())],
     )
     save_standing(session, [turn.after for turn in turns])
@@ -216,14 +216,14 @@ def reserve(session: Session, deltas: Mapping[ManagerId, Bytes]) -> None:
     names = ("held_total_bytes", "held_up_bytes", "held_down_bytes")
     news = ", ".join(f"{name} = " + _AT_LEAST_0.format(name) for name in names)
     session.run_many(
-        f"UPDATE manager_counter SET {news} WHERE manager_id = ?",  # noqa: S608 - columns of ours
+        f"UPDATE manager_counter SET {news} WHERE manager_id = ?",
         [(total, total, up, up, down, down, number) for number, (total, up, down) in sorted(added.items())],
     )
 
 
 def _hot(session: Session, leaves: Iterable[ManagerId]) -> dict[ManagerId, _Hot]:
     sql = (
-        f"{_LINE.format(session.wanted)} SELECT m.id, m.parent_id, m.due_ms, m.notice_percent, m.quota_bytes,"  # noqa: S608
+        f"{_LINE.format(session.wanted)} SELECT m.id, m.parent_id, m.due_ms, m.notice_percent, m.quota_bytes,"
         " m.up_limit_bytes, m.down_limit_bytes, c.up_bytes, c.down_bytes, c.first_ms"
         " FROM line JOIN manager m ON m.id = line.id JOIN manager_counter c ON c.manager_id = line.id"
     )
@@ -245,7 +245,7 @@ def _added(deltas: Mapping[ManagerId, Figures], rows: Mapping[ManagerId, _Hot]) 
 
 
 def _among(session: Session, wanted: Collection[ManagerId]) -> list[Manager]:
-    where = f" WHERE m.id IN (SELECT value FROM {session.wanted}) ORDER BY m.id"  # noqa: S608 - ours
+    where = f" WHERE m.id IN (SELECT value FROM {session.wanted}) ORDER BY m.id"
     return _all(session, where, (session.numbers(wanted),)) if wanted else []
 
 
