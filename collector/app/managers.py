@@ -32,7 +32,9 @@ def create(session: Session, new: NewManager, actor: Actor, now_ms: int) -> Chan
     fresh = rules.fresh(structs.replace(new, parent=line[0].id if line else None), now_ms)
     _require_fit(fresh, line, [])
     manager = managers.insert(session, fresh)
-    phases.note(session, manager, "MANAGER_CREATED", actor, now_ms, **_limits(manager))
+    phases.note(
+        session, manager, "MANAGER_CREATED", actor, now_ms, parent=manager.parent, limits=manager.bounds
+    )
     return Change(manager)
 
 
@@ -55,7 +57,7 @@ def change(
         _rehold(session, before, line)
     _require_fit(after, line, _below(session, manager))
     managers.save(session, after)
-    phases.note(session, after, "MANAGER_CHANGED", actor, now_ms, **_limits(after))
+    _note_changes(session, before, after, actor, now_ms)
     phases.tell(session, [managers.Turn(before, after)], actor, now_ms)
     return Change(after, managers=True)
 
@@ -135,7 +137,8 @@ def set_password(
     require = tenants.require_manager if own else tenants.require_below
     found = require(session, actor, manager)
     logins.save_password(session, manager, password_hash)
-    phases.note(session, found, "MANAGER_CHANGED", actor, now_ms, login=password_hash is not None)
+    login = {"before": "voided", "after": "none" if password_hash is None else "given"}
+    phases.note(session, found, "MANAGER_CHANGED", actor, now_ms, changes={"login": login})
     return Change(found)
 
 
@@ -152,7 +155,7 @@ def _hand_over(
             moved = structs.replace(child, parent=move_to)
             _require_fit(moved, line, _below(session, child.id))
             managers.save(session, moved)
-            phases.note(session, moved, "MANAGER_CHANGED", actor, now_ms, parent=move_to)
+            _note_changes(session, child, moved, actor, now_ms)
     users.hand_over(session, manager.id, move_to)
     managers.reserve(session, {manager.id: _negative(manager.held)})
     managers.reserve(session, {move_to: manager.held})
@@ -193,5 +196,6 @@ def _require_free(session: Session, name: str, but: ManagerId | None = None) -> 
         raise refusals.conflict(f"the name {name} is taken", {"name": "choose another name"})
 
 
-def _limits(manager: Manager) -> dict[str, object]:
-    return {"parent": manager.parent, **manager.bounds}
+def _note_changes(session: Session, before: Manager, after: Manager, actor: Actor, now_ms: int) -> None:
+    changes = rules.differences(before, after)
+    phases.note(session, after, "MANAGER_CHANGED", actor, now_ms, changes=changes)

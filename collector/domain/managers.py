@@ -230,6 +230,15 @@ def judged(manager: Manager, now_ms: int) -> Manager:
     return structs.replace(manager, status=status, reason=reason)
 
 
+def differences(before: Manager, after: Manager) -> dict[str, dict[str, object]]:
+    """The fields that somebody changed, each before and after."""
+    fields = {field: (getattr(before, field), getattr(after, field)) for field in _PLAIN}
+    times, news = validity.fields(before.validity), validity.fields(after.validity)
+    fields |= {field: (times[field], news[field]) for field in times}
+    fields["active"] = (not before.switched_off, not after.switched_off)
+    return {field: {"before": old, "after": new} for field, (old, new) in fields.items() if old != new}
+
+
 def marks(limits: Ceilings, notice_percent: int, used: Bytes) -> tuple[tuple[bool, bool], ...]:
     """Which limits of bytes are near, and which are reached: while this stays, bytes alone change nothing."""
     return tuple(

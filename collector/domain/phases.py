@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, Flag, auto
 from typing import NamedTuple
 
-from collector.domain import managers
+from collector.domain import managers, standing
 from collector.domain.managers import COUNTS, QUOTAS, Manager
 from shared.names import ManagerId
 
@@ -154,44 +154,57 @@ def turned(before: Manager, after: Manager) -> list[Told]:
     told: list[Told] = []
     same_period = after.period_start_ms == before.period_start_ms
     if not same_period and before.used.total:
-        period = {"period_start_ms": before.period_start_ms, "next_start_ms": after.period_start_ms}
-        used = {"up_bytes": before.up_bytes, "down_bytes": before.down_bytes}
-        told.append(Told("MANAGER_RESET", {**used, **period}))
-    marks = zip(QUOTAS, after.used, managers.marks_of(before), managers.marks_of(after), strict=True)
-    for field, figure, (was_near, _), (near, _) in marks:
+        told.append(_reset(before, after))
+    figures = figures_of(after, Counts())
+    marks = zip(QUOTAS, managers.marks_of(before), managers.marks_of(after), strict=True)
+    for field, (was_near, _), (near, _) in marks:
         if near and not (was_near and same_period):
-            told.append(_notice(after, field, figure))
-    if after.standing != before.standing:
-        kind, one = ("MANAGER_RESUMED", before) if after.served else ("MANAGER_STOPPED", after)
-        told.append(Told(kind, {"reason": one.reason or one.status.value}))
-    return told
+            told.append(_limit("MANAGER_NOTICE", after, field, figures))
+    if after.standing == before.standing:
+        return told
+    if after.served:
+        return [*told, Told("MANAGER_RESUMED", {"reason": before.reason or before.status.value})]
+    limit = after.reason or after.status.value
+    if limit == standing.OVER_QUOTA:
+        of_after = zip(QUOTAS, managers.marks_of(after), strict=True)
+        limit = next(field for field, (_, is_reached) in of_after if is_reached)
+    return [*told, _limit("MANAGER_STOPPED", after, limit, figures)]
 
 
 def looked(manager: Manager, counts: Counts, before: Watch, after: Watch) -> list[Told]:
     """What is to be told of a manager whose counts moved; what bytes do to him is told by `turned`."""
     figures, was, now = figures_of(manager, counts), before.verdict, after.verdict
-    told = [_notice(manager, field, figures[field]) for field in COUNTS if field in now.near - was.near]
+    told = [
+        _limit("MANAGER_NOTICE", manager, field, figures) for field in COUNTS if field in now.near - was.near
+    ]
+    beyond = [field for field in COUNTS if field in now.beyond]
     if after.notices > before.notices:
         number = {"notice": after.notices, "of": manager.notices}
-        told += [
-            Told("MANAGER_NOTICE", {**_notice(manager, one, figures[one]).data, **number})
-            for one in now.beyond
-        ]
+        told += [_limit("MANAGER_NOTICE", manager, field, figures, **number) for field in beyond]
     if after.penalty_until_ms > before.penalty_until_ms:
-        penalty = {"penalty_s": manager.penalty_s, "until_ms": after.penalty_until_ms}
-        told.append(Told("MANAGER_PENALTY", penalty))
+        until = {"until_ms": after.penalty_until_ms}
+        told += [_limit("MANAGER_PENALTY", manager, field, figures, **until) for field in beyond]
     elif was.phase is Phase.PENALTY and now.phase is not Phase.PENALTY:
         told.append(Told("MANAGER_RESUMED", {"reason": Phase.PENALTY.value}))
     for field in COUNTS:
         if field in now.reached - was.reached:
-            told.append(Told("MANAGER_STOPPED", {"reason": field, "blocked": "new users only"}))
+            told.append(_limit("MANAGER_STOPPED", manager, field, figures))
         elif field in was.reached - now.reached:
             told.append(Told("MANAGER_RESUMED", {"reason": field}))
     return told
 
 
-def _notice(manager: Manager, field: str, figure: int) -> Told:
-    return Told("MANAGER_NOTICE", {"limit": field, "figure": figure, "bound": manager.bounds[field]})
+def _reset(before: Manager, after: Manager) -> Told:
+    used = {"up_bytes": before.up_bytes, "down_bytes": before.down_bytes}
+    base = {"base_up_bytes": before.life_up_bytes, "base_down_bytes": before.life_down_bytes}
+    period = {"period_start_ms": before.period_start_ms, "next_start_ms": after.period_start_ms}
+    return Told("MANAGER_RESET", {**used, **base, **period})
+
+
+def _limit(kind: str, manager: Manager, limit: str, figures: Mapping[str, int], **more: int) -> Told:
+    """One limit with its figures; of an end or a switch there are none."""
+    allowed = manager.bounds.get(limit)
+    return Told(kind, {"limit": limit, "used": figures.get(limit, 0), "allowed": allowed, **more})
 
 
 def figures_of(manager: Manager, counts: Counts) -> Mapping[str, int]:

@@ -100,6 +100,20 @@ def changed(before: Validity, changes: ValidityChanges) -> Validity:
     )
 
 
+def fields(validity: Validity) -> dict[str, object]:
+    """Every part under the name by which it is asked for."""
+    schedule = validity.schedule
+    return {
+        "reset": schedule.mode.value,
+        "reset_anchor": schedule.anchor.value,
+        "reset_day": schedule.day,
+        "reset_month": schedule.month,
+        "zone": schedule.zone,
+        "duration_s": validity.duration_s,
+        "start_at_ms": validity.start_at_ms,
+    }
+
+
 def wrong(validity: Validity) -> dict[str, str]:
     """What is wrong with a validity, by field."""
     of_schedule = resets.wrong(validity.schedule)

@@ -70,7 +70,7 @@ def test_the_end_of_a_manager_ends_everybody_below_him(resellers: Resellers) -> 
     resellers.tick(NOW_MS + MINUTE_MS)
     resellers.run(NOW_MS + MINUTE_MS)
     assert resellers.reasons(user) == ["manager"]
-    assert resellers.events(top)[-1].data["reason"] == "expired"
+    assert resellers.events(top)[-1].data["limit"] == "expired"
 
 
 def test_an_admins_switch_and_a_penalty_of_a_user_are_never_touched(resellers: Resellers) -> None:
