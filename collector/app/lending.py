@@ -1,31 +1,92 @@
-"""Leases, renewed with every report (row H7; design: Quota).
+"""Leases, renewed with every report (rows H7, H12; design: Quota).
 
-What always holds: used + outstanding <= limit for every user, checked here before anything is given; what a
-node said in an old report frees nothing, since it may have been given more in the meantime; a node is lent
-nothing of users who are not placed on it.
+What always holds: used + outstanding <= limit for every user, and used + held <= limit for every manager
+above him, checked here before anything is given; what a node said in an old report frees nothing, since it
+may have been given more in the meantime; a node is lent nothing of users who are not placed on it.
 """
 
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from collector.domain import leases as rules
+from collector.domain import pools
 from collector.domain.changes import Change
 from collector.domain.lane import Source
-from collector.domain.leases import Ceilings, Holding
+from collector.domain.leases import Bytes, Ceilings, Holding
+from collector.domain.pools import Pool
 from collector.domain.reports import Received
 from collector.domain.users import User
-from collector.store import leases
+from collector.store import leases, managers
 from collector.store.session import Session
 from shared import logs
 from shared.messages import Lease
-from shared.names import NodeId, UserId
+from shared.names import ManagerId, NodeId, UserId
 
 LOGGER = logging.getLogger(__name__)
 
 #: A ledger that moved a byte of a user so recently counts as active for him.
 _ACTIVE_MS = 30_000
-_NOTHING = Holding(seen=rules.Bytes(), ceilings=Ceilings())
+_ENDLESS = Ceilings()
+_NOTHING = Holding(seen=Bytes(), ceilings=_ENDLESS)
+
+
+class Above:
+    """The managers above users, with what leases hold of them while a report is worked on."""
+
+    def __init__(self, session: Session, users: Iterable[User]) -> None:
+        wanted = {user.manager for user in users if user.manager is not None}
+        chains = managers.chains(session, wanted) if wanted else {}
+        self._lines = {leaf: [one.id for one in line] for leaf, line in chains.items()}
+        self._pools = {
+            one.id: Pool(one.limits, one.used, one.held) for line in chains.values() for one in line
+        }
+        self._more: dict[ManagerId, Bytes] = {}
+
+    def of(self, user: User) -> list[Pool]:
+        """The pools that a user's leases are taken from."""
+        return [self._pools[one] for one in self._line(user)]
+
+    def draw(self, user: User, more: Bytes) -> None:
+        """His leases hold so much more of them, or less."""
+        if user.manager is None or more == Bytes():
+            return
+        self._more[user.manager] = pools.plus(self._more.get(user.manager, Bytes()), more)
+        for one in self._line(user):
+            self._pools[one] = pools.drawn(self._pools[one], more)
+
+    def save(self, session: Session) -> None:
+        """Keep what was drawn."""
+        if self._more:
+            managers.reserve(session, self._more)
+
+    def _line(self, user: User) -> list[ManagerId]:
+        return [] if user.manager is None else self._lines.get(user.manager, [])
+
+
+@dataclass
+class _Case:
+    """One user in the work of a report: his holdings by ledger, and the limits to work out a lease with."""
+
+    user: User
+    holdings: dict[int, Holding]
+    ledger: int
+    nodes: int
+    limits: Ceilings = _ENDLESS
+
+    @property
+    def mine(self) -> Holding:
+        return self.holdings[self.ledger]
+
+    def put(self, mine: Holding) -> None:
+        """Change what the reporting ledger holds."""
+        self.holdings[self.ledger] = mine
+
+    def lease(self) -> Lease:
+        """What the node is told."""
+        spare = rules.spare(self.limits, self.nodes)
+        return Lease(self.user.id, self.user.terms, spare, *self.mine.ceilings)
 
 
 def renew(
@@ -40,62 +101,89 @@ def renew(
         source.quiet.pop(number, None)
     if report is None:
         return Change([])
-    limited = {number: user for number, user in users.items() if user.limited}
     returned = {lease.user: lease for lease in report.returned if lease.user in users}
-    concerned = limited.keys() | returned.keys()
-    if not concerned:
+    cases = _cases(session, source, users, returned.keys(), now_ms)
+    if not cases:
         return Change([])
+    leases.returned(session, NodeId(source.node), returned)
+    above = Above(session, (case.user for case in cases.values()))
+    for number, lease in returned.items():
+        cases[number].put(_taken_back(cases[number].mine, lease))
+        _draw(cases[number], above)
+    lent = _servable(session, source, cases.values())
+    for case in lent:
+        _grant(case, above)
+        _draw(case, above)
+    changed = {case.user.id: case.mine for case in (*lent, *map(cases.__getitem__, returned))}
+    leases.save(session, source.number, changed)
+    above.save(session)
+    for case in lent:
+        source.quiet[case.user.id] = rules.quiet_bytes(
+            case.limits, case.user.used, case.holdings, source.number, case.nodes
+        )
+    return Change([case.lease() for case in lent], _recalled(session, lent))
+
+
+def _cases(
+    session: Session,
+    source: Source,
+    users: Mapping[UserId, User],
+    returned: Iterable[UserId],
+    now_ms: int,
+) -> dict[UserId, _Case]:
+    concerned = {number for number, user in users.items() if user.limited} | set(returned)
+    if not concerned:
+        return {}
     held = leases.holdings(session, concerned, active_since_ms=now_ms - _ACTIVE_MS)
-    for number in concerned:
-        mine = held.setdefault(number, {}).get(source.number, _NOTHING)
-        held[number][source.number] = _taken_back(mine, returned.get(number))
-    here_node = NodeId(source.node)
-    leases.returned(session, here_node, returned)
-    nodes = leases.nodes_of(session, limited)
-    here = leases.placed(session, here_node, limited)
-    served = [user for user in limited.values() if user.served and user.id in here]
-    given = {user.id: _given(user, held[user.id], source.number, nodes.get(user.id, 1)) for user in served}
-    kept = {number: held[number][source.number].ceilings for number in returned}
-    leases.save(session, source.number, {**kept, **given})
-    for user in served:
-        held[user.id][source.number] = dataclasses.replace(
-            held[user.id][source.number], ceilings=given[user.id]
+    nodes = leases.nodes_of(session, concerned)
+    return {
+        number: _Case(
+            users[number],
+            {source.number: _NOTHING, **held.get(number, {})},
+            source.number,
+            nodes.get(number, 1),
         )
-        source.quiet[user.id] = rules.quiet_bytes(
-            user.limits, user.used, held[user.id], source.number, nodes.get(user.id, 1)
-        )
-    lent = [_lease(limited[number], ceilings, nodes.get(number, 1)) for number, ceilings in given.items()]
-    return Change(lent, _recalled(session, served, held, source.number))
+        for number in concerned
+    }
 
 
-def _recalled(
-    session: Session, users: Iterable[User], held: leases.Holdings, ledger: int
-) -> frozenset[NodeId]:
+def _servable(session: Session, source: Source, cases: Iterable[_Case]) -> list[_Case]:
+    wanted = {case.user.id: case for case in cases if case.user.limited and case.user.served}
+    here = leases.placed(session, NodeId(source.node), wanted)
+    return [wanted[number] for number in sorted(here)]
+
+
+def _grant(case: _Case, above: Above) -> None:
+    user, mine = case.user, case.mine
+    taken, own = rules.outstanding(case.holdings), rules.outstanding({case.ledger: mine})
+    lines = above.of(user)
+    case.limits = pools.bounded(user.limits, user.used, taken, pools.minus(mine.held, own), lines)
+    ceilings = rules.granted(case.limits, user.used, case.holdings, case.ledger, case.nodes)
+    after = dataclasses.replace(mine, ceilings=ceilings)
+    more = pools.minus(rules.outstanding({case.ledger: after}), mine.held)
+    within = rules.kept(user.limits, user.used, {**case.holdings, case.ledger: after})
+    # What nodes let pass between two readings is booked beyond the limit; nothing more is given then.
+    if ceilings != mine.ceilings and not (within and pools.kept(lines, more)):
+        logs.event(LOGGER, logging.ERROR, "lease_refused", user=user.id, ledger=case.ledger)
+        return
+    case.put(after)
+
+
+def _draw(case: _Case, above: Above) -> None:
+    """Let the managers above hold exactly what this lease may still take."""
+    held = rules.outstanding({case.ledger: case.mine}) if case.user.manager is not None else Bytes()
+    above.draw(case.user, pools.minus(held, case.mine.held))
+    case.put(dataclasses.replace(case.mine, held=held))
+
+
+def _recalled(session: Session, cases: Iterable[_Case]) -> frozenset[NodeId]:
     asked: frozenset[NodeId] = frozenset()
-    for user in users:
-        if ledgers := rules.to_recall(user.limits, user.used, held[user.id], ledger):
-            asked |= leases.recall(session, user.id, ledgers)
+    for case in cases:
+        if ledgers := rules.to_recall(case.limits, case.user.used, case.holdings, case.ledger):
+            asked |= leases.recall(session, case.user.id, ledgers)
     return asked
 
 
-def _taken_back(mine: Holding, returned: Lease | None) -> Holding:
-    if returned is None:
-        return mine
+def _taken_back(mine: Holding, returned: Lease) -> Holding:
     left = rules.lowered(mine.ceilings, Ceilings(returned.total, returned.up, returned.down))
     return dataclasses.replace(mine, ceilings=left, active=False)
-
-
-def _given(user: User, holdings: Mapping[int, Holding], ledger: int, nodes: int) -> Ceilings:
-    ceilings = rules.granted(user.limits, user.used, holdings, ledger, nodes)
-    after = {**holdings, ledger: dataclasses.replace(holdings[ledger], ceilings=ceilings)}
-    before = holdings[ledger].ceilings
-    # What nodes let pass between two readings is booked beyond the limit; nothing more is given then.
-    if ceilings != before and not rules.kept(user.limits, user.used, after):
-        logs.event(LOGGER, logging.ERROR, "lease_refused", user=user.id, ledger=ledger)
-        return before
-    return ceilings
-
-
-def _lease(user: User, ceilings: Ceilings, nodes: int) -> Lease:
-    spare = rules.spare(user.limits, nodes)
-    return Lease(user.id, user.terms, spare, *ceilings)

@@ -57,6 +57,8 @@ def change(
         _rehold(session, before, line)
     _require_fit(after, line, _below(session, manager))
     managers.save(session, after)
+    if after.overdrawn and not before.overdrawn:
+        users.unpool(session, [one.id for one in managers.below(session, manager)])
     _note_changes(session, before, after, actor, now_ms)
     phases.tell(session, [managers.Turn(before, after)], actor, now_ms)
     return Change(after, managers=True)

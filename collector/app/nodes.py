@@ -5,12 +5,13 @@ import dataclasses
 import msgspec
 
 from collector.domain import nodes as rules
-from collector.domain import refusals
+from collector.domain import pools, refusals
 from collector.domain.access import Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
+from collector.domain.leases import Bytes
 from collector.domain.nodes import NewNode, Node, NodeChanges, NodeView
-from collector.store import events, leases, nodes
+from collector.store import events, leases, managers, nodes
 from collector.store.session import Session
 from shared.names import NodeId
 
@@ -80,7 +81,8 @@ def revoke(session: Session, node: NodeId, actor: Actor, now_ms: int) -> Change[
     """
     found = _require(session, node)
     nodes.revoke(session, node)
-    leases.free_node(session, node)
+    freed = leases.free_node(session, node)
+    managers.reserve(session, {number: pools.minus(Bytes(), held) for number, held in freed.items()})
     _note(session, found, "NODE_REVOKED", actor, now_ms)
     return Change(dataclasses.replace(found, revoked=True), frozenset({node}))
 

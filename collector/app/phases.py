@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from collector.app import configs
 from collector.app import users as people
 from collector.domain import phases as rules
 from collector.domain import standing, trees
@@ -78,6 +79,21 @@ def enforce(
     users.save_stopped(session, after)
     steps = list(zip(before.values(), present, strict=True))
     return Change(len(after), people.settle(session, before, after, steps, SYSTEM, now_ms))
+
+
+def pool(session: Session, limit: int, now_ms: int) -> Change[int]:
+    """Put up to `limit` users under leases, or take them out, as those above them have limits of bytes.
+
+    Returns how many were not as they should be.
+    """
+    del now_ms
+    every = managers.every(session)
+    chains = managers.chains(session, (one.id for one in every))
+    pooling = {leaf for leaf, line in chains.items() if any(one.pools for one in line)}
+    found = users.among(session, users.misplaced_pools(session, pooling, limit)).values()
+    after = [standing.shared(user, pooled=user.manager in pooling) for user in found]
+    users.pool(session, after)
+    return Change(len(after), configs.refresh(session, after))
 
 
 def online(session: Session, live: Mapping[UserId, int]) -> dict[ManagerId, tuple[int, ...]]:

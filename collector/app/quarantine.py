@@ -1,5 +1,6 @@
 """Held rows: shown to admins, who bill them or take them as a new base."""
 
+from collector.app import phases
 from collector.app import users as people
 from collector.domain import metering, refusals, standing
 from collector.domain.access import Actor
@@ -33,7 +34,10 @@ def accept(session: Session, number: int, actor: Actor, now_ms: int) -> Change[N
     present = standing.advanced(earlier, now_ms)
     after = standing.charged(present, charge.up, charge.down, now_ms)
     _close(session, held, Decision.ACCEPTED, actor, now_ms)
-    return Change(None, people.settle(session, before, [after], [(earlier, present)], actor, now_ms))
+    billed = {after.manager: (charge.up, charge.down)} if after.manager is not None else {}
+    stopping = bool(billed) and phases.charge(session, billed, now_ms)
+    moved = people.settle(session, before, [after], [(earlier, present)], actor, now_ms)
+    return Change(None, moved, managers=stopping)
 
 
 def dismiss(session: Session, number: int, actor: Actor, now_ms: int) -> Change[None]:

@@ -4,13 +4,14 @@ What always holds: an admin may all; a manager sees himself and what is below hi
 below him. Of everything else he is told that it does not exist.
 """
 
+import dataclasses
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from collector.domain import leases as lending
 from collector.domain import refusals
 from collector.domain.access import Actor
-from collector.domain.leases import Bytes
+from collector.domain.leases import Bytes, Holding
 from collector.domain.managers import Manager
 from collector.domain.users import User
 from collector.store import headcounts, leases, managers, users
@@ -19,10 +20,14 @@ from shared.names import ManagerId, UserId
 
 
 class Joined(NamedTuple):
-    """Where somebody new will be: his manager, and whether somebody above may have nobody served now."""
+    """Where somebody new will be: his manager, and whether somebody above may have nobody served now.
+
+    `pooled` tells whether somebody above has a limit of bytes.
+    """
 
     manager: ManagerId | None
     stopped: bool
+    pooled: bool
 
 
 def scope(session: Session, actor: Actor) -> frozenset[ManagerId] | None:
@@ -82,7 +87,8 @@ def joined(session: Session, actor: Actor, wanted: ManagerId | None, *, own: boo
     """Where a user would be below this manager. Refused where no more users may become active there."""
     line = placed(session, actor, wanted, "manager", own=own)
     require_room(session, line, "manager")
-    return Joined(line[0].id if line else None, any(not one.served for one in line))
+    stopped, pooled = any(not one.served for one in line), any(one.pools for one in line)
+    return Joined(line[0].id if line else None, stopped, pooled)
 
 
 def require_room(session: Session, line: Iterable[Manager], field: str) -> None:
@@ -98,13 +104,23 @@ def require_room(session: Session, line: Iterable[Manager], field: str) -> None:
 
 def rehold(session: Session, user: UserId, before: ManagerId | None, after: ManagerId | None) -> None:
     """What nodes may still serve of a user counts against his new managers from now on."""
-    held = leases.holdings(session, [user], active_since_ms=0).get(user, {})
-    taken = lending.outstanding(held)
-    back = Bytes(*(-figure for figure in taken))
+    holdings = leases.holdings(session, [user], active_since_ms=0).get(user, {})
     # One after the other: a manager above both is given back first.
-    for manager, delta in ((before, back), (after, taken)):
+    for manager, sign in ((before, -1), (after, 1)):
+        if sign > 0:
+            holdings = {ledger: _held(one, manager) for ledger, one in holdings.items()}
+        delta = Bytes(
+            *(sign * sum(column) for column in zip(*(one.held for one in holdings.values()), strict=True))
+        )
         if manager is not None and any(delta):
             managers.reserve(session, {manager: delta})
+    for ledger, one in holdings.items():
+        leases.save(session, ledger, {user: one})
+
+
+def _held(holding: Holding, manager: ManagerId | None) -> Holding:
+    held = lending.outstanding({0: holding}) if manager is not None else Bytes()
+    return dataclasses.replace(holding, held=held)
 
 
 def _reaches(session: Session, actor: Actor, manager: ManagerId | None) -> bool:

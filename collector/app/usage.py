@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
-from collector.app import lending
+from collector.app import lending, phases
 from collector.app import users as people
 from collector.domain import lane, metering, refusals, standing
 from collector.domain.access import SYSTEM
@@ -22,20 +22,21 @@ from collector.domain.users import Status, User
 from collector.store import endpoints, leases, meters, nodes, quarantine, users
 from collector.store.session import Session
 from shared.messages import Quarantined, ReportAnswer, Usage
-from shared.names import MAX_ID, QUARTER_MS, LedgerId, NodeId, UserId
+from shared.names import MAX_ID, QUARTER_MS, LedgerId, ManagerId, NodeId, UserId
 
 
 def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Change[ReportAnswer]:
     """Book a report and renew the leases of whom it names."""
     source = _own_ledger(session, report.ledger, node, now_ms)
     newest = leases.advance(session, source, report.order)
-    rows = _without_the_fast(session, source, report, now_ms)
+    rows, billed = _without_the_fast(session, source, report, now_ms)
     named = _named(rows, report)
     before = users.among(session, named) if named else {}
     charges, held = metering.charge(rows, _known(session, source, report.ledger, before), now_ms)
     meters.save(session, source, charges)
     moved, after = _charge(session, before, charges, now_ms)
     answers = _hold(session, node, report, held, now_ms)
+    stopping = _roll_up(session, billed, after, charges, now_ms)
     lent = lending.renew(session, source, report if newest else None, after, now_ms)
     _admit(session, after)
     return Change(
@@ -47,6 +48,7 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
             epoch_seen=source.epoch,
         ),
         moved | lent.nodes,
+        managers=stopping,
     )
 
 
@@ -57,18 +59,23 @@ def _own_ledger(session: Session, ledger: LedgerId, node: NodeId, now_ms: int) -
     return source
 
 
-def _without_the_fast(session: Session, source: Source, report: Received, now_ms: int) -> list[Row]:
-    """The rows that need thought, with the time of their bytes; the others are charged."""
+def _without_the_fast(
+    session: Session, source: Source, report: Received, now_ms: int
+) -> tuple[list[Row], dict[ManagerId, tuple[int, int]]]:
+    """The rows that need thought, with the time of their bytes; the others are charged.
+
+    Returns also what those were billed, by manager.
+    """
     used_ms = metering.used_ms(report.quarter, now_ms)
     rows = [Row(place, row, metering.used_ms(quarter, now_ms)) for place, row, quarter in report.past]
-    slow = report.rows
+    slow, billed = report.rows, {}
     if not rows and used_ms // QUARTER_MS == now_ms // QUARTER_MS:
         session.hot.expire(now_ms)
         meters.turn(session, source, meters.hour_of(now_ms))
         taken = lane.take(report.rows, source, session.hot.rooms, session.hot.managers, now_ms)
         meters.move(session, taken.moved)
-        slow = taken.careful
-    return [*rows, *(Row(place, row, used_ms) for place, row in slow)]
+        slow, billed = taken.careful, taken.billed
+    return [*rows, *(Row(place, row, used_ms) for place, row in slow)], billed
 
 
 def _named(rows: Iterable[Row], report: Received) -> set[UserId]:
@@ -113,11 +120,27 @@ def _as_served(user: User, removed: bool) -> User:  # noqa: FBT001 - the second 
     return structs.replace(user, status=Status.INACTIVE) if removed else user
 
 
+def _roll_up(
+    session: Session,
+    billed: dict[ManagerId, tuple[int, int]],
+    users_: Mapping[UserId, User],
+    charges: Iterable[Charge],
+    now_ms: int,
+) -> bool:
+    """Add what was billed to the managers above; tells whether users must be stopped or may go on."""
+    for one in charges:
+        manager = users_[one.key.user].manager
+        if manager is not None:
+            up, down = billed.get(manager, (0, 0))
+            billed[manager] = (up + one.up, down + one.down)
+    return bool(billed) and phases.charge(session, billed, now_ms)
+
+
 def _admit(session: Session, after: Mapping[UserId, User]) -> None:
     """Let the next rows of whoever is served take the fast lane."""
     for user in after.values():
         if user.served:
-            session.hot.admit(user.id, standing.room(user), user.due_ms, None)
+            session.hot.admit(user.id, standing.room(user), user.due_ms, user.manager)
 
 
 def _hold(

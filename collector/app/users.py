@@ -21,8 +21,9 @@ def create(session: Session, new: NewUser, uuid: str, actor: Actor, now_ms: int)
     if fields := rules.wrong(new):
         raise refusals.invalid(fields)
     _require_free(session, actor, name=new.name, uuid=uuid)
-    manager, stopped = tenants.joined(session, actor, new.manager, own=True)
-    fresh = standing.fresh(structs.replace(new, manager=manager), uuid, now_ms, stopped=stopped)
+    manager, stopped, pooled = tenants.joined(session, actor, new.manager, own=True)
+    asked = structs.replace(new, manager=manager)
+    fresh = standing.fresh(asked, uuid, now_ms, stopped=stopped, pooled=pooled)
     user = users.insert(session, fresh, rules.uuid_key(uuid))
     _place(session, user.id, new.endpoints)
     _note(session, user, "USER_CREATED", actor, now_ms)
@@ -165,9 +166,10 @@ def _moved(session: Session, user: User, changes: UserChanges, actor: Actor) -> 
     """The user with what his new manager may have served, where the changes name one."""
     if changes.manager is UNSET or changes.manager == user.manager:
         return user
-    manager, stopped = tenants.joined(session, actor, changes.manager)
+    manager, stopped, pooled = tenants.joined(session, actor, changes.manager)
     tenants.rehold(session, user.id, user.manager, manager)
-    return structs.replace(user, manager_stopped=stopped)
+    # Leases were given with regard to those who were above him.
+    return structs.replace(standing.shared(user, pooled=pooled), manager_stopped=stopped)
 
 
 def _require_free(session: Session, actor: Actor, *, name: str, uuid: str, but: UserId | None = None) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shared.messages import Usage
-from shared.names import EndpointId, UserId
+from shared.names import EndpointId, ManagerId, UserId
 
 #: The room of a user whom no bytes concern: no limit of his own or above him.
 ENDLESS = 2**62
@@ -43,7 +43,7 @@ class Taken(NamedTuple):
     """What was charged, as rows of the meter table, by manager what was billed, and what is left to do."""
 
     moved: list[tuple[int, ...]]
-    billed: dict[int, tuple[int, int]]
+    billed: dict[ManagerId, tuple[int, int]]
     careful: list[tuple[int, Usage]]
 
 
@@ -51,7 +51,7 @@ def take(
     rows: Iterable[tuple[int, Usage]],
     source: Source,
     rooms: dict[UserId, int],
-    managers: Mapping[UserId, int],
+    managers: Mapping[UserId, ManagerId],
     now_ms: int,
 ) -> Taken:
     """Charge the rows that need no thought, in memory; the caller stores them or forgets everything.

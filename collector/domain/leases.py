@@ -45,10 +45,14 @@ class Ceilings(NamedTuple):
     down: int | None = None
 
 
+_NO_BYTES = Bytes()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Holding:
     """What one ledger holds of a user, in raw bytes: totals reported and ceilings given.
 
+    `held` is what the managers above have recorded that it may still take, in billed bytes.
     `factor_permille` is the highest traffic factor with which a byte of that node may be billed.
     """
 
@@ -56,6 +60,7 @@ class Holding:
     ceilings: Ceilings
     factor_permille: int = _UNIT_PERMILLE
     active: bool = False
+    held: Bytes = _NO_BYTES
 
 
 def lowered(ceilings: Ceilings, returned: Ceilings) -> Ceilings:

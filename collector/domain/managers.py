@@ -85,6 +85,19 @@ class Manager(msgspec.Struct, frozen=True, kw_only=True):
         return Bytes(self.up_bytes + self.down_bytes, self.up_bytes, self.down_bytes)
 
     @property
+    def pools(self) -> bool:
+        """Whether those below share a limit of bytes."""
+        return self.limits != Ceilings()
+
+    @property
+    def overdrawn(self) -> bool:
+        """Whether leases below may take more than is left."""
+        return any(
+            limit is not None and used + held > limit
+            for limit, used, held in zip(self.limits, self.used, self.held, strict=True)
+        )
+
+    @property
     def served(self) -> bool:
         """Whether those below may be served."""
         return self.status is Status.ACTIVE

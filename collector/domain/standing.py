@@ -29,7 +29,7 @@ _EXPIRED = (Status.EXPIRED, None)
 _OURS = frozenset({_ACTIVE, _SUSPENDED, _STOPPED, _WAITING, _EXPIRED})
 
 
-def fresh(new: NewUser, uuid: str, now_ms: int, *, stopped: bool = False) -> User:
+def fresh(new: NewUser, uuid: str, now_ms: int, *, stopped: bool = False, pooled: bool = False) -> User:
     """A user as he is made; his id is given by the store."""
     user = User(
         id=UserId(0),
@@ -37,6 +37,7 @@ def fresh(new: NewUser, uuid: str, now_ms: int, *, stopped: bool = False) -> Use
         name=new.name,
         manager=new.manager,
         manager_stopped=stopped,
+        pooled=pooled,
         status=Status.ACTIVE,
         reason=None,
         quota_bytes=new.quota_bytes,
@@ -83,7 +84,7 @@ def charged(user: User, up_bytes: int, down_bytes: int, at_ms: int) -> User:
 def room(user: User) -> int:
     """How many billed bytes he may move before a limit is near; by any way they are counted."""
     lefts = (limit - used for limit, used in zip(user.limits, user.used, strict=True) if limit is not None)
-    return max(0, min(lefts, default=ENDLESS))
+    return max(0, min(lefts, default=ENDLESS - user.pooled))
 
 
 def changed(user: User, changes: UserChanges, now_ms: int) -> User:
@@ -115,6 +116,14 @@ def judged(user: User, now_ms: int) -> User:
 def held(user: User, now_ms: int, *, stopped: bool) -> User:
     """The user after those above him were stopped or may go on, judged again."""
     return judged(structs.replace(user, manager_stopped=stopped), now_ms)
+
+
+def shared(user: User, *, pooled: bool) -> User:
+    """The user after somebody above him got a limit of bytes, or lost it.
+
+    Leases given without regard to such a limit are void, so it makes new terms.
+    """
+    return structs.replace(user, pooled=pooled, terms=user.terms + pooled)
 
 
 def over_quota(user: User) -> bool:

@@ -32,8 +32,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
     `up_bytes` and `down_bytes` are of the period that began at `period_start_ms`, `life_…` of all time.
     `due_ms` is the next moment at which time alone changes something of him; `manager_stopped` tells whether
-    somebody above him may have nobody served. A struct, since one is made anew
-    for every row of every report, several times faster than a dataclass.
+    somebody above him may have nobody served, `pooled` whether somebody has a limit of bytes. A struct, since
+    one is made anew for every row that is thought about, several times faster than a dataclass.
     """
 
     id: UserId
@@ -41,6 +41,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     manager: ManagerId | None = None
     manager_stopped: bool = False
+    pooled: bool = False
     status: Status
     reason: str | None
     quota_bytes: int | None
@@ -71,7 +72,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limited(self) -> bool:
         """Whether nodes may serve him under a lease only."""
-        return self.limits != Ceilings()
+        return self.pooled or self.limits != Ceilings()
 
     @property
     def used(self) -> Bytes:

@@ -8,7 +8,7 @@ meter by another way forgets him. Only functions that write may look here: they 
 from collections.abc import Iterable, Mapping
 
 from collector.domain.lane import ENDLESS, HIGHEST, Source, Totals
-from shared.names import EndpointId, LedgerId, NodeId, UserId
+from shared.names import EndpointId, LedgerId, ManagerId, NodeId, UserId
 
 #: Meters remembered at most, at about 300 bytes each; beyond that everything is learned again.
 _MAX_METERS = 3_000_000
@@ -20,7 +20,7 @@ class Hot:
 
     def __init__(self) -> None:
         self.rooms: dict[UserId, int] = {}
-        self.managers: dict[UserId, int] = {}
+        self.managers: dict[UserId, ManagerId] = {}
         self._dues: dict[UserId, int] = {}
         self._earliest_ms = _NEVER_MS
         self._sources: dict[LedgerId, Source] = {}
@@ -48,7 +48,7 @@ class Hot:
         self._meters += user not in of_endpoint
         of_endpoint[user] = totals
 
-    def admit(self, user: UserId, room: int, due_ms: int | None, manager: int | None) -> None:
+    def admit(self, user: UserId, room: int, due_ms: int | None, manager: ManagerId | None) -> None:
         """Let a user's rows take the fast lane until his room is used or his time has come."""
         self.rooms[user] = min(room, ENDLESS)
         if manager is not None:

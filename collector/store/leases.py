@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from collector.domain.lane import Source
 from collector.domain.leases import Bytes, Ceilings, Holding
 from collector.store.session import Session
-from shared.names import NodeId, UserId
+from shared.names import ManagerId, NodeId, UserId
 
 Holdings = dict[UserId, dict[int, Holding]]
 
@@ -19,29 +19,46 @@ def holdings(session: Session, users: Iterable[UserId], *, active_since_ms: int)
     found: Holdings = {}
     for user, ledger in seen.keys() | given.keys():
         moved, last_ms = seen.get((user, ledger), (Bytes(), 0))
+        ceilings, held = given.get((user, ledger), (Ceilings(), Bytes()))
         found.setdefault(user, {})[ledger] = Holding(
             seen=moved,
-            ceilings=given.get((user, ledger), Ceilings()),
+            ceilings=ceilings,
+            held=held,
             factor_permille=factors.get(ledger, Holding.factor_permille),
             active=last_ms >= active_since_ms,
         )
     return found
 
 
-def save(session: Session, ledger: int, ceilings: Mapping[UserId, Ceilings]) -> None:
-    """Keep the ceilings of one ledger."""
+def save(session: Session, ledger: int, holdings: Mapping[UserId, Holding]) -> None:
+    """Keep the ceilings of one ledger, and what they hold of the managers above."""
     session.run_many(
-        "INSERT INTO lease (user_id, ledger_id, total_bytes, up_bytes, down_bytes) VALUES (?, ?, ?, ?, ?)"
+        "INSERT INTO lease (user_id, ledger_id, total_bytes, up_bytes, down_bytes, held_total_bytes,"
+        " held_up_bytes, held_down_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (user_id, ledger_id) DO UPDATE SET total_bytes = excluded.total_bytes,"
-        " up_bytes = excluded.up_bytes, down_bytes = excluded.down_bytes",
-        [(user, ledger, *held) for user, held in sorted(ceilings.items())],
+        " up_bytes = excluded.up_bytes, down_bytes = excluded.down_bytes,"
+        " held_total_bytes = excluded.held_total_bytes, held_up_bytes = excluded.held_up_bytes,"
+        " held_down_bytes = excluded.held_down_bytes",
+        [(user, ledger, *one.ceilings, *one.held) for user, one in sorted(holdings.items())],
     )
 
 
-def free_node(session: Session, node: int) -> None:
-    """Forget what a node held: it was declared lost, or owns nothing any more."""
+def free_node(session: Session, node: int) -> dict[ManagerId, Bytes]:
+    """Forget what a node held: it was declared lost, or owns nothing any more.
+
+    Returns what that sets free of the managers directly above.
+    """
     session.hot.forget_node(NodeId(node))
+    of_node = "l.ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)"
+    freed = _held(session, of_node, (node,))
     session.run("DELETE FROM lease WHERE ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)", (node,))
+    return freed
+
+
+def held_of(session: Session, users: Iterable[UserId]) -> dict[ManagerId, Bytes]:
+    """What the leases of these users hold, by the manager directly above."""
+    among = f"l.user_id IN (SELECT value FROM {session.wanted})"
+    return _held(session, among, (session.numbers(users),))
 
 
 def recall(session: Session, user: UserId, ledgers: Iterable[int]) -> frozenset[NodeId]:
@@ -99,6 +116,16 @@ def advance(session: Session, source: Source, order: tuple[int, int]) -> bool:
     return changed == 1
 
 
+def _held(session: Session, where: str, parameters: tuple[object, ...]) -> dict[ManagerId, Bytes]:
+    rows = session.rows(
+        "SELECT u.manager_id, SUM(l.held_total_bytes), SUM(l.held_up_bytes), SUM(l.held_down_bytes)"
+        f' FROM lease AS l JOIN "user" AS u ON u.id = l.user_id WHERE u.manager_id IS NOT NULL AND {where}'
+        " GROUP BY u.manager_id",
+        parameters,
+    )
+    return {ManagerId(manager): Bytes(*map(int, held)) for manager, *held in rows}
+
+
 def _seen(session: Session, users: object) -> dict[tuple[UserId, int], tuple[Bytes, int]]:
     rows = session.rows(
         "SELECT m.user_id, m.ledger_id, SUM(m.up_bytes), SUM(m.down_bytes), MAX(m.last_ms)"
@@ -109,13 +136,14 @@ def _seen(session: Session, users: object) -> dict[tuple[UserId, int], tuple[Byt
     return {(user, ledger): (Bytes(up + down, up, down), last_ms) for user, ledger, up, down, last_ms in rows}
 
 
-def _given(session: Session, users: object) -> dict[tuple[UserId, int], Ceilings]:
+def _given(session: Session, users: object) -> dict[tuple[UserId, int], tuple[Ceilings, Bytes]]:
     rows = session.rows(
-        "SELECT l.user_id, l.ledger_id, l.total_bytes, l.up_bytes, l.down_bytes"
+        "SELECT l.user_id, l.ledger_id, l.total_bytes, l.up_bytes, l.down_bytes, l.held_total_bytes,"
+        " l.held_up_bytes, l.held_down_bytes"
         f" FROM {session.wanted} JOIN lease AS l ON l.user_id = wanted.value",
         (users,),
     )
-    return {(user, ledger): Ceilings(*held) for user, ledger, *held in rows}
+    return {(user, ledger): (Ceilings(*held[:3]), Bytes(*held[3:])) for user, ledger, *held in rows}
 
 
 def _factors(session: Session, ledgers: Iterable[int]) -> dict[int, int]:

@@ -96,6 +96,7 @@ class User(Table):
     duration_s = peewee.BigIntegerField(null=True)
     start_at_ms = peewee.BigIntegerField(null=True)
     due_ms = peewee.BigIntegerField(null=True, index=True)
+    pooled = peewee.BooleanField(default=False)
     created_ms = peewee.BigIntegerField()
     removed_ms = peewee.BigIntegerField(null=True)
     manager_id = peewee.IntegerField(null=True)
@@ -218,6 +219,9 @@ class Lease(Table):
     total_bytes = peewee.BigIntegerField(null=True)
     up_bytes = peewee.BigIntegerField(null=True)
     down_bytes = peewee.BigIntegerField(null=True)
+    held_total_bytes = peewee.BigIntegerField(default=0)
+    held_up_bytes = peewee.BigIntegerField(default=0)
+    held_down_bytes = peewee.BigIntegerField(default=0)
 
     class Meta:
         """One row a user and ledger."""

@@ -19,7 +19,7 @@ _SELECT = """
     SELECT u.id, u.uuid, u.name, u.status, u.reason, u.quota_bytes, u.up_limit_bytes, u.down_limit_bytes,
            u.terms, u.due_ms, u.created_ms,
            u.reset, u.reset_anchor, u.reset_day, u.reset_month, u.zone, u.duration_s, u.start_at_ms,
-           u.manager_id, u.manager_stopped,
+           u.manager_id, u.manager_stopped, u.pooled,
            c.carried_up_bytes, c.carried_down_bytes, c.base_up_bytes, c.base_down_bytes,
            c.period_start_ms, c.first_ms, c.last_ms
     FROM "user" u JOIN counter c ON c.user_id = u.id
@@ -33,8 +33,8 @@ def insert(session: Session, user: User, uuid_key: str) -> User:
     rows = session.rows(
         'INSERT INTO "user" (id, uuid, uuid_key, created_ms, name, name_key, status, reason, quota_bytes,'
         " up_limit_bytes, down_limit_bytes, terms, due_ms, reset, reset_anchor, reset_day, reset_month, zone,"
-        " duration_s, start_at_ms, manager_id, manager_stopped)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " duration_s, start_at_ms, manager_id, manager_stopped, pooled)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (ids.following(session, "user"), user.uuid, uuid_key, user.created_ms, *_changeable(user)),
     )
     stored = structs.replace(user, id=UserId(rows[0][0]))
@@ -108,7 +108,7 @@ def save(session: Session, user: User) -> None:
         'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ?,'
         " up_limit_bytes = ?, down_limit_bytes = ?, terms = ?, due_ms = ?, reset = ?, reset_anchor = ?,"
         " reset_day = ?, reset_month = ?, zone = ?, duration_s = ?, start_at_ms = ?, manager_id = ?,"
-        " manager_stopped = ? WHERE id = ?",
+        " manager_stopped = ?, pooled = ? WHERE id = ?",
         (*_changeable(user), user.id),
     )
 
@@ -130,6 +130,40 @@ def save_stopped(session: Session, users: Collection[User]) -> None:
         'UPDATE "user" SET manager_stopped = ? WHERE id = ?',
         [(user.manager_stopped, user.id) for user in users],
     )
+
+
+def pool(session: Session, users: Collection[User]) -> None:
+    """Store of many users whether somebody above them limits bytes, and under which terms they are."""
+    session.hot.forget(user.id for user in users)
+    session.run_many(
+        'UPDATE "user" SET pooled = ?, terms = ? WHERE id = ?',
+        [(user.pooled, user.terms, user.id) for user in users],
+    )
+
+
+def misplaced_pools(session: Session, pooling: Iterable[ManagerId], limit: int) -> list[UserId]:
+    """Users who are pooled although nobody above them limits bytes, or are not although somebody does."""
+    among = f"u.manager_id IN (SELECT value FROM {session.wanted})"
+    rows = session.rows(
+        f'SELECT u.id FROM "user" AS u WHERE u.removed_ms IS NULL AND u.pooled = ? AND {among} LIMIT ?',
+        (False, session.numbers(pooling), limit),
+    )
+    rows += session.rows(
+        f'SELECT u.id FROM "user" AS u WHERE u.removed_ms IS NULL AND u.pooled = ? AND'
+        f" (u.manager_id IS NULL OR NOT {among}) LIMIT ?",
+        (True, session.numbers(pooling), limit - len(rows)),
+    )
+    return [UserId(user) for (user,) in rows]
+
+
+def unpool(session: Session, managers: Iterable[ManagerId]) -> None:
+    """Let everybody directly below these managers be pooled anew, under new terms."""
+    rows = session.rows(
+        f'UPDATE "user" SET pooled = ? WHERE manager_id IN (SELECT value FROM {session.wanted})'
+        " AND removed_ms IS NULL RETURNING id",
+        (False, session.numbers(managers)),
+    )
+    session.hot.forget(user for (user,) in rows)
 
 
 def hand_over(session: Session, manager: ManagerId, to: ManagerId) -> int:
@@ -194,14 +228,14 @@ def _changeable(user: User) -> tuple[object, ...]:
         *(user.name, user.name, user.status.value, user.reason),
         *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.due_ms),
         *(schedule.mode.value, schedule.anchor.value, schedule.day, schedule.month, schedule.zone),
-        *(valid.duration_s, valid.start_at_ms, user.manager, user.manager_stopped),
+        *(valid.duration_s, valid.start_at_ms, user.manager, user.manager_stopped, user.pooled),
     )
 
 
 def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
     number, uuid, name, status, reason, quota, up_limit, down_limit, terms, due_ms, created = row[:11]
     mode, anchor, *others = row[11:18]
-    manager, stopped, *counted = row[18:]
+    manager, stopped, pooled, *counted = row[18:]
     carried_up, carried_down, base_up, base_down, period_start, first, last = counted
     life_up = min(MAX_BYTES, carried_up + billed[0])
     life_down = min(MAX_BYTES, carried_down + billed[1])
@@ -211,6 +245,7 @@ def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
         name=name,
         manager=manager,
         manager_stopped=bool(stopped),
+        pooled=bool(pooled),
         status=Status(status),
         reason=reason,
         quota_bytes=quota,

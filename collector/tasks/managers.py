@@ -49,4 +49,9 @@ async def run(
         change = await data.write(phases.enforce, look.held, sessions, BATCH, now_ms())
         wake(change.nodes)
         changed = change.value
+    pooled = BATCH
+    while pooled == BATCH:
+        change = await data.write(phases.pool, BATCH, now_ms())
+        wake(change.nodes)
+        pooled = change.value
     return look.watches

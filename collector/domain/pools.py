@@ -1,0 +1,76 @@
+"""Pools: what managers leave for the leases of users below them (row H12; design: Quota).
+
+A manager's limit is shared by everybody below him. What leases may still take of it is held, and added up
+whenever a lease changes; in between bytes pass from what is held to what is used, and count in both.
+
+What always holds: used + held <= limit for every manager above a user to whom something is lent. Bytes that
+count twice for a while make a grant smaller, never too large.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from collector.domain.leases import MIN_LEASE_BYTES, Bytes, Ceilings
+
+#: The most of what is free that one lease may take: the others below have to live, too.
+_SHARE = 8
+
+
+class Pool(NamedTuple):
+    """A manager's limits, what was used of them, and what leases hold."""
+
+    limits: Ceilings
+    used: Bytes
+    held: Bytes
+
+
+def bounded(limits: Ceilings, used: Bytes, taken: Bytes, spent: Bytes, pools: Iterable[Pool]) -> Ceilings:
+    """The limits to work out one lease of a user with: his own, or what those above him leave.
+
+    `taken` is what all his leases may still take; `spent` is what this one holds of the pools and has let
+    pass by now, which its renewal sets free.
+    """
+    shared = list(pools)
+    return Ceilings(
+        *(
+            _least(limits[kind], used[kind] + taken[kind], [_free(pool, kind, spent[kind]) for pool in shared])
+            for kind in range(len(limits))
+        )
+    )
+
+
+def kept(pools: Iterable[Pool], more: Bytes) -> bool:
+    """Whether no pool would be overdrawn by holding so much more of each; less is always right."""
+    return all(
+        limit is None or extra <= 0 or used + held + extra <= limit
+        for pool in pools
+        for limit, used, held, extra in zip(*pool, more, strict=True)
+    )
+
+
+def drawn(pool: Pool, more: Bytes) -> Pool:
+    """The pool after leases hold so much more of it."""
+    return pool._replace(held=plus(pool.held, more))
+
+
+def plus(one: Bytes, other: Bytes) -> Bytes:
+    """The sum, limit by limit."""
+    return Bytes(*map(sum, zip(one, other, strict=True)))
+
+
+def minus(one: Bytes, other: Bytes) -> Bytes:
+    """The difference, limit by limit."""
+    return Bytes(*(left - right for left, right in zip(one, other, strict=True)))
+
+
+def _free(pool: Pool, kind: int, spent: int) -> int | None:
+    limit = pool.limits[kind]
+    if limit is None:
+        return None
+    free = max(0, limit - pool.used[kind] - pool.held[kind] + spent)
+    return max(min(free, MIN_LEASE_BYTES), free // _SHARE)
+
+
+def _least(own: int | None, committed: int, frees: Iterable[int | None]) -> int | None:
+    above = [committed + free for free in frees if free is not None]
+    return min(above if own is None else [own, *above], default=None)
