@@ -40,7 +40,7 @@ class Registered(Message, frozen=True):
 
 
 class TokenRequest(Message, frozen=True):
-    """`POST /api/v1/auth/token`: client id + secret of a node, or username + password of an admin."""
+    """`POST /api/v1/auth/token`: client id + secret of a node, or username + password of a person."""
 
     client_id: str | None = None
     client_secret: str | None = None

@@ -8,7 +8,7 @@ from collector.domain import endpoints as rules
 from collector.domain import refusals
 from collector.domain.access import Actor
 from collector.domain.changes import Change
-from collector.domain.endpoints import Endpoint, NewEndpoint
+from collector.domain.endpoints import Endpoint, NewEndpoint, Place
 from collector.domain.events import Event
 from collector.store import endpoints, events, nodes, users
 from collector.store.session import Session
@@ -45,6 +45,11 @@ def of_node(session: Session, node: NodeId) -> list[Endpoint]:
     """The endpoints of a node."""
     _require_node(session, node)
     return endpoints.of_node(session, node)
+
+
+def places(session: Session) -> list[Place]:
+    """Every endpoint that users can be put on, without what concerns its node only."""
+    return endpoints.places(session)
 
 
 def remove(session: Session, endpoint: EndpointId, actor: Actor, now_ms: int) -> Change[None]:

@@ -21,6 +21,7 @@ from collector.store.session import Session
 from shared.names import ManagerId, UserId
 
 Live = Mapping[UserId, int]
+Credentials = logins.Credentials
 
 
 def create(session: Session, new: NewManager, actor: Actor, now_ms: int) -> Change[Manager]:
@@ -111,7 +112,7 @@ def tree(session: Session, top: ManagerId | None, live: Live, actor: Actor) -> l
     return [phases.at_depth(seen[number], depth) for number, depth in depths.items()]
 
 
-def credentials(session: Session, name: str) -> logins.Credentials | None:
+def credentials(session: Session, name: str) -> Credentials | None:
     """What the password of this manager is checked against."""
     found = logins.credentials(session, name)
     return found if found and standing(session, found.id) is not None else None

@@ -31,6 +31,18 @@ class Endpoint:
     factor_permille: int = UNIT_PERMILLE
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An endpoint as those see it who put users on it: nothing of the node but what it is called."""
+
+    id: EndpointId
+    name: str
+    protocol: str
+    factor_permille: int
+    node: str
+    region: str
+
+
 class NewEndpoint(Body, frozen=True):
     """An endpoint to create on a node."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from collector.domain.endpoints import Endpoint
+from collector.domain.endpoints import Endpoint, Place
 from collector.domain.metering import Key
 from collector.store import ids
 from collector.store.session import Session
@@ -32,6 +32,18 @@ def one(session: Session, endpoint: EndpointId) -> Endpoint | None:
     """An endpoint that is not removed."""
     rows = session.rows(_SELECT + " WHERE id = ? AND removed_ms IS NULL", (endpoint,))
     return _endpoint(rows[0]) if rows else None
+
+
+def places(session: Session) -> list[Place]:
+    """Endpoints that are not removed, with what their nodes are called."""
+    rows = session.rows(
+        "SELECT e.id, e.name, e.protocol, e.factor_permille, n.name, n.region FROM endpoint AS e"
+        " JOIN node AS n ON n.id = e.node_id WHERE e.removed_ms IS NULL ORDER BY e.id"
+    )
+    return [
+        Place(id=number, name=name, protocol=protocol, factor_permille=factor, node=node, region=region)
+        for number, name, protocol, factor, node, region in rows
+    ]
 
 
 def of_node(session: Session, node: NodeId) -> list[Endpoint]:

@@ -1,4 +1,4 @@
-"""Access tokens for nodes and admins.
+"""Access tokens for nodes, admins and managers.
 
 What always holds: an unknown account costs what a known one costs; a node's right secret is never locked out
 by somebody else's wrong ones, since 256 bits need no throttle; passwords do, and it comes before the hash.
@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from collector import passwords, tokens
-from collector.app import admins, enrolment
+from collector.app import admins, enrolment, managers
 from collector.domain import refusals
 from collector.domain.access import Actor, Role
 from collector.fronts.rest import problems, routes
@@ -30,9 +30,9 @@ async def token(parts: Parts, call: Call[TokenRequest]) -> Token:
     if asked.client_id is not None and asked.client_secret is not None:
         caller = await _node(parts, asked.client_id, asked.client_secret)
     elif asked.username is not None and asked.password is not None:
-        caller = await _admin(parts, asked.username, asked.password)
+        caller = await _person(parts, asked.username, asked.password)
     else:
-        detail = "send client_id and client_secret of a node, or username and password of an admin"
+        detail = "send client_id and client_secret of a node, or username and password of a person"
         raise refusals.Refused(refusals.Kind.INVALID, detail)
     given = parts.callers.token(caller, parts.now_ms())
     return Token(access_token=given, expires_in=tokens.life_s(caller.actor.role))
@@ -57,20 +57,29 @@ def _node_credentials(
     return known, enrolment.standing(session, known.node) if known else None
 
 
-async def _admin(parts: Parts, name: str, password: str) -> tokens.Bearer:
+async def _person(parts: Parts, name: str, password: str) -> tokens.Bearer:
     account = passwords.hash_secret(name).hex()
     wait_s = parts.logins.take(account, time.monotonic())
     if wait_s > 0:
         raise _too_many(wait_s)
-    known = await parts.data.read(admins.credentials, name)
+    role, known = await parts.data.read(_password_hash, name)
     async with parts.hashing:
         right = await asyncio.to_thread(
             passwords.password_matches, known.password_hash if known else None, password
         )
     if known is None or not right:
-        raise _wrong(Role.ADMIN, "this username and password do not belong together")
+        raise _wrong(role, "this username and password do not belong together")
     parts.logins.give_back(account, time.monotonic())
-    return tokens.Bearer(Actor(Role.ADMIN, known.id), known.credential)
+    return tokens.Bearer(Actor(role, known.id), known.credential)
+
+
+def _password_hash(
+    session: Any,  # noqa: ANN401 - the store's own, which fronts pass on unseen
+    name: str,
+) -> tuple[Role, admins.Credentials | managers.Credentials | None]:
+    # Both are asked for whatever the first one says: who somebody is, is not told by how long it takes.
+    admin, manager = admins.credentials(session, name), managers.credentials(session, name)
+    return (Role.MANAGER, manager) if admin is None and manager is not None else (Role.ADMIN, admin)
 
 
 def _wrong(role: Role, detail: str) -> refusals.Refused:
@@ -92,7 +101,7 @@ ROUTES = (
         path="/api/v1/auth/token",
         handler=token,
         roles=routes.ANYBODY,
-        summary="Get an access token for a node or an admin.",
+        summary="Get an access token for a node, an admin or a manager.",
         body=TokenRequest,
         max_bytes=8 * 1024,
         answer=Token,

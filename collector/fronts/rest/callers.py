@@ -1,14 +1,14 @@
 """Who calls: a bearer token turned into an actor whose credential still stands.
 
-What always holds: a token of a revoked node or a removed admin is refused within a second of the commit, in
-every process; a fresh credential is accepted at once.
+What always holds: a token of a revoked node, a removed admin or a manager who lost his login is refused
+within a second of the commit, in every process; a fresh credential is accepted at once.
 """
 
 import time
 from collections.abc import Callable
 
 from collector import tokens
-from collector.app import admins, enrolment
+from collector.app import admins, enrolment, managers
 from collector.domain.access import NOBODY, Actor, Role
 from collector.domain.refusals import Kind, Refused
 from collector.fronts.rest.transactions import Transactions
@@ -66,9 +66,15 @@ class Callers:
         for caller in [one for one in self._stood if one.actor == actor]:
             del self._stood[caller]
 
+    def forget_all(self) -> None:
+        """Ask again at everybody's next request."""
+        self._stood.clear()
+
     async def _stands(self, caller: tokens.Bearer) -> bool:
         if caller.actor.role is Role.ADMIN:
             return await self._data.read(admins.standing, caller.actor.id) == caller.credential
+        if caller.actor.manager is not None:
+            return await self._data.read(managers.standing, caller.actor.manager) == caller.credential
         standing = await self._data.read(enrolment.standing, NodeId(caller.actor.id))
         return standing is not None and not standing.revoked and standing.credential == caller.credential
 

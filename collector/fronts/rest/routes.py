@@ -20,6 +20,8 @@ B = TypeVar("B")
 ANYBODY = frozenset(Role)
 NODES = frozenset({Role.NODE})
 ADMINS = frozenset({Role.ADMIN})
+#: Whoever has users: what a manager may do with them is bounded by what is below him.
+RESELLERS = frozenset({Role.ADMIN, Role.MANAGER})
 
 JSON = "application/json"
 SMALL_BYTES = 64 * 1024

@@ -1,4 +1,4 @@
-"""Users, for admins."""
+"""Users, for admins and for the managers above them."""
 
 import uuid
 
@@ -9,9 +9,14 @@ from collector.domain.resets import Anchor, Mode
 from collector.domain.users import NewUser, Status, UsageView, User, UserChanges
 from collector.fronts.rest import routes
 from collector.fronts.rest.parts import Parts
-from collector.fronts.rest.routes import Call, Route
+from collector.fronts.rest.routes import Call, Query, Route
 from shared.messages import Body
-from shared.names import EndpointId, UserId
+from shared.names import MAX_ID, EndpointId, ManagerId, UserId
+
+OF_MANAGER = Query(
+    name="manager", default=0, low=0, high=MAX_ID, summary="Only users of this manager; 0 for all."
+)
+BELOW = Query(name="below", default=0, low=0, high=1, summary="1: users of managers below that one as well.")
 
 
 class UserView(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +28,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     id: UserId
     uuid: str
     name: str
+    manager: ManagerId | None
     status: Status
     reason: str | None
     quota_bytes: int | None
@@ -72,13 +78,15 @@ async def create(parts: Parts, call: Call[NewUser]) -> UserView:
 
 async def page(parts: Parts, call: Call[None]) -> Users:
     """Some of the users, by id."""
-    found = await parts.data.read(users.page, UserId(call.query["after"]), call.query["limit"])
+    after, limit = UserId(call.query["after"]), call.query["limit"]
+    manager, below = ManagerId(call.query["manager"]) or None, bool(call.query["below"])
+    found = await parts.data.read(users.page, after, limit, call.actor, manager=manager, below=below)
     return Users([_shown(user) for user in found], routes.after(call, [user.id for user in found]))
 
 
 async def one(parts: Parts, call: Call[None]) -> UserView:
     """One user."""
-    return _shown(await parts.data.read(users.one, UserId(call.id)))
+    return _shown(await parts.data.read(users.one, UserId(call.id), call.actor))
 
 
 async def change(parts: Parts, call: Call[UserChanges]) -> UserView:
@@ -100,7 +108,7 @@ async def assign(parts: Parts, call: Call[Assignment]) -> UserView:
 
 async def usage(parts: Parts, call: Call[None]) -> UsageView:
     """What a user has used."""
-    return await parts.data.read(users.usage, UserId(call.id))
+    return await parts.data.read(users.usage, UserId(call.id), call.actor)
 
 
 def _shown(user: User) -> UserView:
@@ -109,6 +117,7 @@ def _shown(user: User) -> UserView:
         id=user.id,
         uuid=user.uuid,
         name=user.name,
+        manager=user.manager,
         status=user.status,
         reason=user.reason,
         quota_bytes=user.quota_bytes,
@@ -141,7 +150,7 @@ ROUTES = (
         method="POST",
         path="/api/v1/users",
         handler=create,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="Create a user.",
         body=NewUser,
         answer=UserView,
@@ -151,16 +160,16 @@ ROUTES = (
         method="GET",
         path="/api/v1/users",
         handler=page,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="List users by id.",
-        query=routes.PAGING,
+        query=(*routes.PAGING, OF_MANAGER, BELOW),
         answer=Users,
     ),
     Route(
         method="GET",
         path="/api/v1/users/{id}",
         handler=one,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="Show a user.",
         answer=UserView,
     ),
@@ -168,8 +177,8 @@ ROUTES = (
         method="PATCH",
         path="/api/v1/users/{id}",
         handler=change,
-        roles=routes.ADMINS,
-        summary="Change a user's name, limits or times, or switch him off and on.",
+        roles=routes.RESELLERS,
+        summary="Change a user's name, limits, times or manager, or switch him off and on.",
         body=UserChanges,
         answer=UserView,
     ),
@@ -177,7 +186,7 @@ ROUTES = (
         method="DELETE",
         path="/api/v1/users/{id}",
         handler=remove,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="Remove a user.",
         status=204,
     ),
@@ -185,7 +194,7 @@ ROUTES = (
         method="GET",
         path="/api/v1/users/{id}/usage",
         handler=usage,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="Show what a user has used.",
         answer=UsageView,
     ),
@@ -193,7 +202,7 @@ ROUTES = (
         method="POST",
         path="/api/v1/users/{id}/configs",
         handler=assign,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="Put a user on exactly these endpoints.",
         body=Assignment,
         answer=UserView,

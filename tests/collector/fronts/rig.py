@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Any, TypeVar
 import httpx
 
 from collector import main, passwords, tokens
-from collector.app import admins, endpoints, enrolment, nodes, users
+from collector.app import admins, endpoints, enrolment, managers, nodes, users
 from collector.domain.access import SYSTEM, Actor, Role
 from collector.domain.endpoints import NewEndpoint
+from collector.domain.managers import NewManager
 from collector.domain.nodes import NewNode
 from collector.domain.users import NewUser
 from collector.fronts.rest import application, table
@@ -21,7 +23,7 @@ from collector.fronts.rest.parts import Joining, Parts
 from collector.hub import Hub
 from collector.store.database import Database
 from shared.messages import Registration
-from shared.names import EndpointId, NodeId, UserId
+from shared.names import EndpointId, ManagerId, NodeId, UserId
 
 T = TypeVar("T")
 
@@ -48,13 +50,14 @@ class Joined:
 
 @dataclass(kw_only=True)
 class Rig:
-    """A collector without its sockets. `now_ms` is its clock."""
+    """A collector without its sockets. `now_ms` is its clock, `live` are the sessions of who is online."""
 
     runner: asyncio.Runner
     data: Database
     hub: Hub
     parts: Parts
     http: httpx.AsyncClient
+    live: dict[UserId, int]
     now_ms: int
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -123,12 +126,25 @@ class Rig:
         new = NewEndpoint(name="main", protocol="vless", port=port)
         return self.data.write_now(endpoints.create, node, new, SYSTEM, self.now_ms).value.id
 
-    def user(self, name: str, *where: EndpointId) -> UserId:
+    def user(self, name: str, *where: EndpointId, manager: ManagerId | None = None) -> UserId:
         """Make a user on these endpoints."""
         uuid = f"00000000-0000-4000-8000-{abs(hash(name)) % 10**12:012d}"
         return self.data.write_now(
-            users.create, NewUser(name=name, endpoints=where), uuid, SYSTEM, self.now_ms
+            users.create, NewUser(name=name, endpoints=where, manager=manager), uuid, SYSTEM, self.now_ms
         ).value.id
+
+    def manager(self, name: str, parent: ManagerId | None = None, **fields: Any) -> ManagerId:  # noqa: ANN401 - as NewManager has them
+        """Make a manager."""
+        new = NewManager(name=name, parent=parent, **fields)
+        return self.data.write_now(managers.create, new, SYSTEM, self.now_ms).value.id
+
+    def manager_token(self, manager: ManagerId, password: str = PASSWORD) -> str:
+        """Give a manager a login; returns a token of his."""
+        hashed = passwords.hash_password(password)
+        self.data.write_now(managers.set_password, manager, hashed, SYSTEM, self.now_ms)
+        standing = self.data.read_now(managers.standing, manager)
+        assert standing is not None
+        return self.token(Role.MANAGER, manager, standing)
 
     async def until_waiting(self, polls: int) -> None:
         """Wait until so many polls wait."""
@@ -141,11 +157,12 @@ def opened(directory: Path) -> Iterator[Rig]:
     with asyncio.Runner() as runner:
         data = Database.open(directory)
         hub = Hub()
-        made = main.assemble(data, hub, KEY, _JOINING, ZONE)
+        live: dict[UserId, int] = {}
+        made = dataclasses.replace(main.assemble(data, hub, KEY, _JOINING, ZONE), live=lambda: live)
         transport = httpx.ASGITransport(app=application.application(made, table.ROUTES))
         http = httpx.AsyncClient(transport=transport, base_url=URL, timeout=DEADLINE_S)
         try:
-            yield Rig(runner=runner, data=data, hub=hub, parts=made, http=http, now_ms=_wall_ms())
+            yield Rig(runner=runner, data=data, hub=hub, parts=made, http=http, live=live, now_ms=_wall_ms())
         finally:
             hub.close()
             runner.run(http.aclose())
