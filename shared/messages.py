@@ -131,7 +131,9 @@ class Past(msgspec.Struct, frozen=True, array_like=True):
     """Totals that were reached in an earlier quarter of an hour than the present one.
 
     `quarter` counts quarters of an hour since the epoch in UTC, by the node's clock: every boundary of a
-    period, in every zone, is the boundary of one.
+    period, in every zone, is the boundary of one. Bytes that were read just after a boundary, in an interval
+    that began before it, are of the earlier quarter. For the quarter itself the node's clock is all there is:
+    it may be of any age, and lie in the future.
     """
 
     user: UserId
@@ -160,8 +162,10 @@ class Report(Message, frozen=True):
     """`POST /api/v1/usage`: totals by max, under the id of the ledger that counted them.
 
     `rows` are the totals now, in this `quarter` of an hour (0: the node does not say); `past` are those at
-    the ends of earlier ones that were not confirmed yet, oldest first, so that bytes count in the period in
-    which they were used.
+    the ends of earlier ones that were not confirmed yet, and the totals now of meters that last moved in an
+    earlier one. They come in the order of their quarters and are to be booked in it, before `rows`, so that
+    bytes count in the period in which they were used. One meter may be named several times, and most of what
+    is told again at a full compare is no news. Both lists together have at most MAX_REPORT_ROWS rows.
     Leases need an order, which totals do not: `epoch` counts the starts of the agent under this ledger,
     `sequence` its reports since. `returned` are leases that the node has cut down by itself, already in
     force; `unleased` are limited users it ought to serve and has no valid lease for.
@@ -179,7 +183,7 @@ class Report(Message, frozen=True):
 
 
 class Quarantined(Message, frozen=True):
-    """A row that was not billed, by its place in the report, and why."""
+    """A row that was not billed, and why; `row` is its place in `past` and `rows` taken as one list."""
 
     row: int
     reason: str
