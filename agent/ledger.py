@@ -1,8 +1,9 @@
 """The agent's durable memory: SQLite in the state directory, and a mirror of it in this process.
 
 What always holds:
-- Last reading, its generation and the totals change in one commit (WAL, synchronous=FULL), so a kill or a
-  power cut between any two steps neither loses nor doubles a byte that a reading had shown.
+- Last reading, its generation, the totals and the marks of earlier quarters change in one commit (WAL,
+  synchronous=FULL), so a kill or a power cut between any two steps neither loses nor doubles a byte that a
+  reading had shown, nor the time of its use.
 - The mirror changes only after the commit. Counters are not reset at the core, so what a failed commit could
   not keep is in the next reading again. Rows hold absolute values: a commit that failed yet reached the disk
   is written over by the next one.
@@ -13,7 +14,6 @@ import contextlib
 import math
 import os
 import sqlite3
-import uuid
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -21,37 +21,22 @@ from typing import Any
 
 import msgspec
 
-from agent.core import meter, plan
+from agent import ledger_file, ledger_marks
+from agent.core import marks, meter, plan
 from agent.core.counting import Count, Meter, Reading
-from shared.messages import Incident, Item, Lease
-from shared.names import EndpointId, LedgerId, UserId
+from shared.messages import Incident, Lease, Past, Report
+from shared.names import LedgerId, UserId
 
 FILE_NAME = "ledger.db"
 #: Incidents the collector has not seen; older ones give way, so a year offline does not fill a disk.
 MAX_INCIDENTS = 1000
 
-_VERSION = 2
 #: Seconds between notes of the last answer: a note is a commit.
 _NOTE_ANSWER_S = 60.0
-_SCHEMA = (
-    "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
-    (
-        "CREATE TABLE meters (user INTEGER, endpoint INTEGER, up INTEGER NOT NULL, down INTEGER NOT NULL,"
-        " last_up INTEGER NOT NULL, last_down INTEGER NOT NULL, generation TEXT NOT NULL,"
-        " PRIMARY KEY (user, endpoint)) WITHOUT ROWID"
-    ),
-    "CREATE TABLE items (key TEXT PRIMARY KEY, item BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE stopped (user INTEGER PRIMARY KEY, generation INTEGER NOT NULL)",
-    (
-        "CREATE TABLE incidents (number INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL,"
-        " kind TEXT NOT NULL, detail TEXT NOT NULL)"
-    ),
+_BOOK = (
+    "INSERT OR REPLACE INTO meters (user, endpoint, up, down, quarter, last_up, last_down, generation)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-#: The statement that brings an older file to each version.
-_STEPS: dict[int, str] = {
-    2: "CREATE TABLE leases (user INTEGER PRIMARY KEY, terms INTEGER NOT NULL, spare INTEGER NOT NULL,"
-    " total INTEGER, up INTEGER, down INTEGER)",
-}
 
 
 class LedgerError(Exception):
@@ -68,14 +53,20 @@ class Ledger:
         self.id = LedgerId(facts["id"])
         self._generation: str | None = facts.get("core_generation")
         self._left: set[str] = set()
-        self._standings = _standings(connection)
-        self._leases = _leases(connection)
+        #: The quarter of an hour in which the interval since the last reading began; 0 before the first.
+        self.quarter = int(facts.get("quarter", 0))
+        #: Whether there are totals of earlier quarters to tell.
+        self.marked = bool(connection.execute(ledger_marks.ANY).fetchall())
+        #: Meters whose present total the collector has confirmed, as far as this process knows.
+        self.confirmed: set[Meter] = set()
+        self._standings = ledger_file.standings(connection)
+        self._leases = ledger_file.leases(connection)
         #: How often an agent has begun on this ledger: with a count of its reports it gives them an order.
         self.epoch = int(facts.get("epoch", 0))
         #: When a report was last answered, in seconds since boot; long ago where that was another boot.
         same_boot = facts.get("answered_boot") == boot_id()
         self.answered_boot_s = float(facts.get("answered_boot_s", 0)) if same_boot else -math.inf
-        self._held = _holding(connection, facts)
+        self._held = ledger_file.holding(connection, facts)
 
     @property
     def standings(self) -> Mapping[Meter, meter.Standing]:
@@ -102,32 +93,57 @@ class Ledger:
         standing = self._standings.get(which)
         return Count(0, 0) if standing is None else standing.total
 
-    def book(self, reading: Reading) -> dict[Meter, Count]:
-        """Keep a reading and return the totals it changed. Raises LedgerError with nothing changed."""
+    def book(self, reading: Reading, at_ms: int) -> dict[Meter, Count]:
+        """Keep a reading and return the totals it changed. Raises LedgerError with nothing changed.
+
+        `at_ms` is a moment before the counters were read: what they count later is of its quarter or a later.
+        """
         if reading.generation in self._left:
             raise LedgerError("a reading arrived from a core that had been replaced: it was not booked")
-        changed = meter.advance(self._standings, reading)
+        now = marks.quarter(at_ms)
+        before = self._standings
+        changed = meter.advance(before, reading, self.quarter or now, self.confirmed)
         renewed = reading.generation != self._generation
-        if not changed and not renewed:
+        if not changed and not renewed and now == self.quarter:
             return {}
+        left = marks.left_behind(before, changed, self.confirmed)
         with self._commit() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO meters VALUES (?, ?, ?, ?, ?, ?, ?)",
-                ((*which, *standing) for which, standing in changed.items()),
-            )
+            db.executemany(_BOOK, ((*which, *standing) for which, standing in changed.items()))
             if renewed:
-                _put(db, "core_generation", reading.generation)
+                ledger_file.put(db, "core_generation", reading.generation)
+            if left:
+                ledger_marks.keep(db, left)
+            if now != self.quarter:
+                self._turn(db, now)
         if renewed and self._generation is not None:
             self._left.add(self._generation)
-        self._generation = reading.generation
-        before = self._standings
-        grown = {w: s.total for w, s in changed.items() if w not in before or s.total != before[w].total}
-        before.update(changed)
+        self._generation, self.quarter = reading.generation, now
+        self.marked = self.marked or bool(left)
+        self.confirmed.difference_update(changed)
+        grown = {
+            which: new.total
+            for which, new in changed.items()
+            if (old := before.get(which)) is None or new.up != old.up or new.down != old.down
+        }
+        self._standings.update(changed)
         return grown
 
     def preview(self, reading: Reading) -> dict[Meter, Count]:
         """The totals that booking this reading would change; nothing is kept."""
-        return {which: one.total for which, one in meter.advance(self._standings, reading).items()}
+        changed = meter.advance(self._standings, reading, self.quarter)
+        return {which: one.total for which, one in changed.items()}
+
+    def marks(self, limit: int) -> list[Past]:
+        """The oldest totals of earlier quarters that are not confirmed."""
+        return [Past(*row) for row in self._query(ledger_marks.OLDEST, limit)] if self.marked else []
+
+    def confirm(self, report: Report) -> None:
+        """A report was answered: what it told need not be kept as a mark. Raises LedgerError."""
+        if self.marked:
+            with self._commit() as db:
+                ledger_marks.drop(db, report)
+            self.marked = bool(self._query(ledger_marks.ANY))
+        self.confirmed.update(marks.present(self._standings, report))
 
     def hold(self, held: plan.Holding) -> None:
         """Keep the desired state; only what changed is written."""
@@ -144,8 +160,8 @@ class Ledger:
             gone = before.stopped.keys() - held.stopped.keys()
             db.executemany("DELETE FROM stopped WHERE user = ?", ((user,) for user in gone))
             db.executemany("INSERT OR REPLACE INTO stopped VALUES (?, ?)", stopped.items())
-            _put(db, "generation", held.generation)
-            _put(db, "revoked", int(held.revoked))
+            ledger_file.put(db, "generation", held.generation)
+            ledger_file.put(db, "revoked", int(held.revoked))
         self._held = held
 
     def lend(self, leases: Collection[Lease], gone: Collection[UserId]) -> None:
@@ -172,14 +188,14 @@ class Ledger:
         """A report that was sent so many seconds after boot was answered."""
         if boot_s - self.answered_boot_s >= _NOTE_ANSWER_S:
             with self._commit() as db:
-                _put(db, "answered_boot", boot_id())
-                _put(db, "answered_boot_s", int(boot_s))
+                ledger_file.put(db, "answered_boot", boot_id())
+                ledger_file.put(db, "answered_boot_s", int(boot_s))
             self.answered_boot_s = boot_s
 
     def note(self, name: str, value: int) -> None:
         """Keep one small fact, such as the time of the last contact."""
         with self._commit() as db:
-            _put(db, name, value)
+            ledger_file.put(db, name, value)
 
     def fact(self, name: str) -> int | None:
         """A fact kept by `note`."""
@@ -216,6 +232,12 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _turn(self, db: sqlite3.Connection, now: int) -> None:
+        ledger_file.put(db, "quarter", now)
+        if self.marked:
+            for merge in marks.merges(self.quarter, now):
+                ledger_marks.merge(db, merge)
 
     def _query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         try:
@@ -262,21 +284,8 @@ def open_ledger(path: Path) -> Ledger:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > _VERSION:
+    if not ledger_file.prepare(db):
         raise LedgerError(f"the ledger {path} was written by a newer agent: install that version again")
-    if version < _VERSION:
-        db.execute("BEGIN IMMEDIATE")
-        if version == 0:
-            for statement in _SCHEMA:
-                db.execute(statement)
-            _put(db, "id", str(uuid.uuid4()))
-        for step in range(max(version, 1), _VERSION):
-            db.execute(_STEPS[step + 1])
-        db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("COMMIT")
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise LedgerError(damaged(path, verdict))
@@ -288,36 +297,3 @@ def damaged(path: Path, what: object) -> str:
         f"the ledger {path} is damaged ({what}): move it away and start again; "
         "a new ledger begins, what was reported stays billed and nothing is billed twice"
     )
-
-
-def _standings(db: sqlite3.Connection) -> dict[Meter, meter.Standing]:
-    generations: dict[str, str] = {}
-    standings: dict[Meter, meter.Standing] = {}
-    for user, endpoint, up, down, last_up, last_down, text in db.execute("SELECT * FROM meters"):
-        # One string for all rows of a generation: ten thousand copies would be a megabyte.
-        generation = generations.setdefault(text, text)
-        which = Meter(UserId(user), EndpointId(endpoint))
-        standings[which] = meter.Standing(up, down, last_up, last_down, generation)
-    return standings
-
-
-def _leases(db: sqlite3.Connection) -> dict[UserId, Lease]:
-    rows = db.execute("SELECT user, terms, spare, total, up, down FROM leases")
-    return {user: Lease(user, *rest) for user, *rest in rows}
-
-
-def _holding(db: sqlite3.Connection, facts: Mapping[str, int]) -> plan.Holding:
-    decoder = msgspec.json.Decoder(Item)
-    return plan.Holding(
-        generation=facts.get("generation", 0),
-        items={key: decoder.decode(item) for key, item in db.execute("SELECT key, item FROM items")},
-        stopped={
-            UserId(user): generation
-            for user, generation in db.execute("SELECT user, generation FROM stopped")
-        },
-        revoked=bool(facts.get("revoked", 0)),
-    )
-
-
-def _put(db: sqlite3.Connection, name: str, value: str | int) -> None:
-    db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

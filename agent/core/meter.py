@@ -5,7 +5,7 @@ that was restarted counts from zero under a new generation; a counter that fell 
 anew. Nothing is ever subtracted, so no order of restarts and readings makes a total smaller.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from agent.core.counting import Count, Meter, Reading
@@ -14,10 +14,14 @@ _NOTHING = Count(0, 0)
 
 
 class Standing(NamedTuple):
-    """What is known of one meter: totals in bytes, the last count, and the generation it was read from."""
+    """What is known of one meter: totals in bytes, the last count, and the generation it was read from.
+
+    `quarter` is the quarter of an hour in which the totals were reached.
+    """
 
     up: int
     down: int
+    quarter: int
     last_up: int
     last_down: int
     generation: str
@@ -28,8 +32,14 @@ class Standing(NamedTuple):
         return Count(self.up, self.down)
 
 
-def advance(standings: Mapping[Meter, Standing], reading: Reading) -> dict[Meter, Standing]:
-    """The standings that this reading changes; a meter that the reading does not name stays as it was."""
+def advance(
+    standings: Mapping[Meter, Standing], reading: Reading, quarter: int, confirmed: Container[Meter] = ()
+) -> dict[Meter, Standing]:
+    """The standings that this reading changes; a meter that the reading does not name stays as it was.
+
+    `quarter` is the one in which the bytes count. A clock that was set back takes no meter back with it whose
+    total is not confirmed: the collector would be told a later total of an earlier quarter.
+    """
     generation = reading.generation
     changed: dict[Meter, Standing] = {}
     for meter, count in reading.counts.items():
@@ -38,21 +48,20 @@ def advance(standings: Mapping[Meter, Standing], reading: Reading) -> dict[Meter
             # Ten thousand idle users of a new core are not ten thousand rows to write.
             continue
         if before is None:
-            changed[meter] = Standing(count.up, count.down, count.up, count.down, generation)
-        elif before[2:] != (count.up, count.down, generation):
-            changed[meter] = _moved(before, count, generation)
+            changed[meter] = Standing(count.up, count.down, quarter, count.up, count.down, generation)
+        elif before[3:] != (count.up, count.down, generation):
+            held = quarter < before.quarter and meter not in confirmed
+            changed[meter] = _moved(before, count, generation, before.quarter if held else quarter)
     return changed
 
 
-def _moved(before: Standing, count: Count, generation: str) -> Standing:
+def _moved(before: Standing, count: Count, generation: str, quarter: int) -> Standing:
     same = before.generation == generation
-    return Standing(
-        before.up + _delta(count.up, before.last_up if same else 0),
-        before.down + _delta(count.down, before.last_down if same else 0),
-        count.up,
-        count.down,
-        generation,
-    )
+    up = before.up + _delta(count.up, before.last_up if same else 0)
+    down = before.down + _delta(count.down, before.last_down if same else 0)
+    if up == before.up and down == before.down:
+        quarter = before.quarter
+    return Standing(up, down, quarter, count.up, count.down, generation)
 
 
 def _delta(now: int, last: int) -> int:

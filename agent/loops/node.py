@@ -10,7 +10,7 @@ What always holds:
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from agent.core import plan
@@ -56,6 +56,8 @@ class Node:
     in_flight: dict[Meter, float] = field(default_factory=dict)
     grew: asyncio.Event = field(default_factory=asyncio.Event)
     loans: Loans = field(init=False)
+    #: The wall clock, in milliseconds since the epoch: when bytes were used.
+    clock: Callable[[], int] = field(default_factory=lambda: now_ms)
     unwell: asyncio.Event = field(default_factory=asyncio.Event)
     #: What an operator must know and nothing else shows, by topic.
     problems: dict[str, str] = field(default_factory=dict)
@@ -136,10 +138,10 @@ class Node:
     async def book(self) -> dict[Meter, Count]:
         """Read the core and keep what it counted. Raises DriverError or LedgerError with nothing lost."""
         async with self.metering:
-            read_s = time.monotonic()
+            at_ms, read_s = self.clock(), time.monotonic()
             reading = await self.driver.read()
             try:
-                grown = self.ledger.book(reading)
+                grown = self.ledger.book(reading, at_ms)
             except LedgerError:
                 # A disk that is full must not be a way around a quota.
                 unsaved = self.loans.grew(self.ledger.preview(reading))

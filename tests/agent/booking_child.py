@@ -11,6 +11,7 @@ from pathlib import Path
 from agent import ledger
 from agent.core.counting import Count, Meter, Reading
 from shared.names import EndpointId, UserId
+from tests.agent.books import AT_MS
 
 
 def main(path: Path, limit_bytes: int | None) -> None:
@@ -26,7 +27,7 @@ def main(path: Path, limit_bytes: int | None) -> None:
         generation, rows = told
         counts = {Meter(UserId(user), EndpointId(1)): Count(up, down) for user, up, down in rows}
         try:
-            answer: object = len(book.book(Reading(generation, counts)))
+            answer: object = len(book.book(Reading(generation, counts), AT_MS))
         except ledger.LedgerError as error:
             answer = str(error)
         totals = [[m.user, *s.total] for m, s in book.standings.items()]

@@ -10,6 +10,8 @@ from agent.core.counting import Count, Meter
 from shared.messages import Account, Endpoint, Item
 from shared.names import EndpointId, UserId
 
+#: A moment, in ms since the epoch.
+AT_MS = 1_800_000_000_000
 ALICE, BOB = Meter(UserId(1), EndpointId(1)), Meter(UserId(2), EndpointId(1))
 HELD = plan.Holding(
     generation=7,

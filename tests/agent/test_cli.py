@@ -13,6 +13,7 @@ from agent import cli, identity, ledger, lock, release
 from agent.core.counting import Count, Meter, Reading
 from shared.names import EndpointId, UserId
 from tests.agent import fleet
+from tests.agent.books import AT_MS
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +38,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def test_status_shows_what_the_node_holds(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     enrolled(home)
     book = ledger.open_ledger(home / ledger.FILE_NAME)
-    book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(3, 5)}))
+    book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(3, 5)}), AT_MS)
     assert cli.main(["status", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["ledger"] == book.id

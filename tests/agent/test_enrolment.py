@@ -13,6 +13,7 @@ from agent.core.counting import Count, Meter, Reading
 from shared.messages import Registered
 from shared.names import EndpointId, NodeId, UserId
 from tests.agent import site
+from tests.agent.books import AT_MS
 
 TOKEN = "one-time-token"
 
@@ -128,7 +129,7 @@ def test_an_identity_is_replaced_by_force_only_and_its_ledger_set_aside(
             assert bool(it.asked) == (status == 0)
         if not force and status == 0:
             book = ledger.open_ledger(home / ledger.FILE_NAME)
-            book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(1, 1)}))
+            book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(1, 1)}), AT_MS)
             book.close()
     assert "--force" in capsys.readouterr().err
     assert identity.load(home).url == last
@@ -145,7 +146,7 @@ def test_new_credentials_of_the_same_node_keep_what_its_ledger_has_not_told(
             assert cli.main(["enroll", it.url, TOKEN, "--ca-hash", mine.fingerprint, *force]) == 0
         if not force:
             book = ledger.open_ledger(home / ledger.FILE_NAME)
-            book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(1, 1)}))
+            book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(1, 1)}), AT_MS)
             book.close()
     assert inspection.peek(home / ledger.FILE_NAME)["up_bytes"] == 1
 

@@ -10,19 +10,19 @@ from agent import inspection, ledger
 from agent.core import plan
 from agent.core.counting import Count, Meter, Reading
 from shared.names import EndpointId, UserId
-from tests.agent.books import ALICE, BOB, HELD, opened, totals
+from tests.agent.books import ALICE, AT_MS, BOB, HELD, opened, totals
 
 
 def test_a_new_ledger_has_an_id_of_its_own_and_is_for_its_owner_only(tmp_path: Path) -> None:
     with opened(tmp_path / "a") as one, opened(tmp_path / "b") as other:
-        one.book(Reading("g", {ALICE: Count(1, 1)}))
+        one.book(Reading("g", {ALICE: Count(1, 1)}), AT_MS)
         assert one.id != other.id
         assert {stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()} == {0o600}
 
 
 def test_everything_survives_closing(tmp_path: Path) -> None:
     with opened(tmp_path / "l") as book:
-        book.book(Reading("g", {ALICE: Count(3, 5)}))
+        book.book(Reading("g", {ALICE: Count(3, 5)}), AT_MS)
         book.hold(HELD)
         first = book.id
     with opened(tmp_path / "l") as book:
@@ -30,39 +30,39 @@ def test_everything_survives_closing(tmp_path: Path) -> None:
         assert totals(book) == {ALICE: Count(3, 5)}
         assert book.held == HELD
         assert book.core_generation == "g"
-        assert book.book(Reading("g", {ALICE: Count(4, 5)})) == {ALICE: Count(4, 5)}
+        assert book.book(Reading("g", {ALICE: Count(4, 5)}), AT_MS) == {ALICE: Count(4, 5)}
 
 
 def test_booking_returns_the_totals_that_changed_and_no_others(tmp_path: Path) -> None:
     with opened(tmp_path / "l") as book:
-        book.book(Reading("g", {ALICE: Count(3, 5), BOB: Count(1, 1)}))
-        assert book.book(Reading("g", {ALICE: Count(3, 6), BOB: Count(1, 1)})) == {ALICE: Count(3, 6)}
+        book.book(Reading("g", {ALICE: Count(3, 5), BOB: Count(1, 1)}), AT_MS)
+        assert book.book(Reading("g", {ALICE: Count(3, 6), BOB: Count(1, 1)}), AT_MS) == {ALICE: Count(3, 6)}
 
 
 def test_a_reading_of_a_core_that_was_replaced_is_not_booked(tmp_path: Path) -> None:
     with opened(tmp_path / "l") as book:
-        book.book(Reading("old", {ALICE: Count(10, 0)}))
-        book.book(Reading("new", {ALICE: Count(1, 0)}))
+        book.book(Reading("old", {ALICE: Count(10, 0)}), AT_MS)
+        book.book(Reading("new", {ALICE: Count(1, 0)}), AT_MS)
         with pytest.raises(ledger.LedgerError, match="replaced"):
-            book.book(Reading("old", {ALICE: Count(10, 0)}))
+            book.book(Reading("old", {ALICE: Count(10, 0)}), AT_MS)
         assert totals(book) == {ALICE: Count(11, 0)}
 
 
 def test_a_core_that_was_replaced_is_known_even_to_the_next_agent(tmp_path: Path) -> None:
     with opened(tmp_path / "l") as book:
-        book.book(Reading("old", {}))
+        book.book(Reading("old", {}), AT_MS)
     with opened(tmp_path / "l") as book:
-        book.book(Reading("new", {ALICE: Count(1, 0)}))
+        book.book(Reading("new", {ALICE: Count(1, 0)}), AT_MS)
         with pytest.raises(ledger.LedgerError, match="replaced"):
-            book.book(Reading("old", {ALICE: Count(10, 0)}))
+            book.book(Reading("old", {ALICE: Count(10, 0)}), AT_MS)
 
 
 def test_a_reading_that_broke_off_midway_does_not_spoil_the_next(tmp_path: Path) -> None:
     with opened(tmp_path / "l") as book:
         with pytest.raises(ledger.LedgerError):
-            book.book(Reading("g", {ALICE: Count(3, 5), BOB: Count(2**63, 0)}))
+            book.book(Reading("g", {ALICE: Count(3, 5), BOB: Count(2**63, 0)}), AT_MS)
         assert totals(book) == {}
-        assert book.book(Reading("g", {ALICE: Count(3, 5)})) == {ALICE: Count(3, 5)}
+        assert book.book(Reading("g", {ALICE: Count(3, 5)}), AT_MS) == {ALICE: Count(3, 5)}
     with opened(tmp_path / "l") as book:
         assert totals(book) == {ALICE: Count(3, 5)}
 
@@ -112,7 +112,7 @@ def test_a_damaged_ledger_says_what_to_do(tmp_path: Path) -> None:
 def test_a_ledger_damaged_in_the_middle_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "l"
     with opened(path) as book:
-        book.book(Reading("g", {Meter(UserId(n), EndpointId(1)): Count(n, n) for n in range(1, 3000)}))
+        book.book(Reading("g", {Meter(UserId(n), EndpointId(1)): Count(n, n) for n in range(1, 3000)}), AT_MS)
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(size // 2)
@@ -138,7 +138,7 @@ def test_a_ledger_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
 
 def test_an_operator_can_peek_while_the_agent_goes_on(tmp_path: Path) -> None:
     with opened(tmp_path / "l") as book:
-        book.book(Reading("g", {ALICE: Count(3, 5)}))
+        book.book(Reading("g", {ALICE: Count(3, 5)}), AT_MS)
         book.hold(HELD)
         shown = inspection.peek(tmp_path / "l")
         assert shown["ledger"] == book.id

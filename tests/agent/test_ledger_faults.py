@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from agent import ledger
 from agent.core.counting import Count, Meter, Reading
 from shared.names import EndpointId, UserId
-from tests.agent.books import BOB, opened, totals
+from tests.agent.books import AT_MS, BOB, opened, totals
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +54,7 @@ class Books(RuleBasedStateMachine):
 
     @rule()
     def read(self) -> None:
-        self.book.book(Reading(str(self.generation), dict(self.counts)))
+        self.book.book(Reading(str(self.generation), dict(self.counts)), AT_MS)
         for which, count in self.unseen.items():
             before = self.counted.get(which, Count(0, 0))
             self.counted[which] = Count(before.up + count.up, before.down + count.down)
@@ -66,7 +66,7 @@ class Books(RuleBasedStateMachine):
         self.connection.execute("PRAGMA query_only = ON")
         reading = Reading(str(self.generation), {**self.counts, BOB: Count(2**40, 2**40)})
         with pytest.raises(ledger.LedgerError, match="nothing was lost"):
-            self.book.book(reading)
+            self.book.book(reading, AT_MS)
         self.connection.execute("PRAGMA query_only = OFF")
         assert totals(self.book) == before
 
@@ -135,7 +135,9 @@ def test_killing_the_agent_at_any_moment_loses_and_doubles_nothing(tmp_path: Pat
         before = {user: up for user, up, _ in acknowledged}
         assert kept in (before, {user: count for user, count in counts.items() if count})
     with opened(tmp_path / "l") as book:
-        book.book(Reading("g", {Meter(UserId(u), EndpointId(1)): Count(c, c) for u, c in counts.items()}))
+        book.book(
+            Reading("g", {Meter(UserId(u), EndpointId(1)): Count(c, c) for u, c in counts.items()}), AT_MS
+        )
         assert {m.user: total for m, total in totals(book).items()} == {u: (c, c) for u, c in counts.items()}
 
 

@@ -194,10 +194,10 @@ def test_a_core_whose_counters_cannot_be_kept_is_left_for_the_next_agent(
 
         full = False
 
-        def book(self, reading: Reading) -> dict[Meter, Count]:
+        def book(self, reading: Reading, at_ms: int) -> dict[Meter, Count]:
             if self.full:
                 raise ledger.LedgerError("the disk is full")
-            return super().book(reading)
+            return super().book(reading, at_ms)
 
     async def scenario() -> None:
         collector, driver = staffed(), MemoryDriver()

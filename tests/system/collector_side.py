@@ -23,7 +23,7 @@ from collector.domain.reports import Received
 from collector.domain.users import NewUser, UsageView
 from collector.store.database import Database
 from collector.store.session import Session
-from shared.messages import Report, ReportAnswer
+from shared.messages import Past, Report, ReportAnswer, Usage
 from shared.names import EndpointId, NodeId, UserId
 from tests.kit import remembered
 from tests.system import node_side, truth
@@ -110,11 +110,15 @@ class Collector:
     def receive(self, letter: Letter, *, dies: Moment | None = None) -> ReportAnswer:
         """Book a report. Raises Killed when it is to die on the way."""
         self.now_ms += 1
-        placed = list(enumerate(letter.report.rows))
+        past = [
+            (n, Usage(p.user, p.endpoint, p.up, p.down), p.quarter) for n, p in enumerate(letter.report.past)
+        ]
         order = (letter.report.epoch, letter.report.sequence)
         report = Received(
             ledger=letter.report.ledger,
-            rows=placed,
+            rows=list(enumerate(letter.report.rows, len(past))),
+            past=past,
+            quarter=letter.report.quarter,
             undecodable=[],
             order=order,
             returned=tuple(letter.report.returned),
@@ -125,8 +129,9 @@ class Collector:
                 self._database.write_now(_killed, letter.node, report, self.now_ms)
         else:
             answer = self._database.write_now(usage.ingest, letter.node, report, self.now_ms).value
-            truth.hear(self.told, letter.report.ledger, letter.report.rows)
-            assert answer.accepted == len(letter.report.rows), answer
+            told: list[Past | Usage] = [*letter.report.past, *letter.report.rows]
+            truth.hear(self.told, letter.report.ledger, told)
+            assert answer.accepted == len(told), answer
         if dies:
             self.die()
             raise Killed

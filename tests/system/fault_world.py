@@ -196,9 +196,13 @@ class World:
         self.seen["collector restored"] += 1
 
     def clock_jumps(self, by_ms: int) -> None:
-        """Somebody sets the collector's clock."""
+        """Somebody sets the clock, the nodes' too."""
         self.collector.now_ms = max(1, self.collector.now_ms + by_ms)
         self.seen["clock jumped"] += 1
+
+    def time_passes(self, by_ms: int) -> None:
+        """Minutes, or a quarter of an hour."""
+        self.collector.now_ms += by_ms
 
     # --- the end ---
 
@@ -295,4 +299,4 @@ def opened(ground: Ground) -> Iterator[World]:
 
 def _site(ground: Ground, node: NodeId, folder: Path, runner: asyncio.Runner, world: World) -> Site:
     meters = tuple(Meter(user, endpoint) for user in ground.users for endpoint in ground.endpoints[node])
-    return Site(node, meters, folder, runner, world.witness, world.post)
+    return Site(node, meters, folder, runner, world.witness, world.post, lambda: world.collector.now_ms)

@@ -79,6 +79,7 @@ class Site:
     runner: asyncio.Runner
     witness: truth.Truth
     post: Callable[[NodeId, Report], ReportAnswer]
+    clock: Callable[[], int]
     #: Most rows of one report.
     rows: int = 2
     core: Core = field(default_factory=Core)
@@ -105,6 +106,7 @@ class Site:
             link=cast("Link", Wire(lambda report: self.post(self.node, report))),
             pace=Pace(),
             holding=self._book.held,
+            clock=self.clock,
         )
         self.reports = ReportLoop(self.agent, rows=self.rows)
         with contextlib.suppress(DriverError):
@@ -133,7 +135,7 @@ class Site:
         self.core.carry(self.meters[0], 1, 1)
         self.book()
         try:
-            self._book.book(late)
+            self._book.book(late, self.clock())
         except ledger.LedgerError:
             self.compare()
             return
@@ -150,7 +152,7 @@ class Site:
 
     def report(self) -> None:
         """One report, where there is something to tell. Raises LinkProblem when no answer comes."""
-        if self.agent.unreported:
+        if self.agent.unreported or self._book.marked:
             self.runner.run(self.reports.once())
 
     def flush(self) -> None:

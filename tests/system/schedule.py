@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from shared.names import QUARTER_MS
 from tests.system import fault_world
 from tests.system.collector_side import Ground
 from tests.system.fault_world import World
@@ -100,7 +101,7 @@ def _fated(fate: Fate) -> Action:
     return lambda world, site, _chance: world.report(site, fate)
 
 
-_ORDINARY = {"traffic": 20.0, "book": 12.0, "report": 12.0}
+_ORDINARY = {"traffic": 20.0, "book": 12.0, "report": 12.0, "time passes": 4.0}
 _OFTEN = (0.0, 0.0, 0.5, 2.0, 4.0)
 _FAITHFUL = 0.5
 _COPIES = {"agent restored": "agent backed up", "collector restored": "collector backed up"}
@@ -110,6 +111,7 @@ _ACTIONS: Mapping[str, Action] = {
     "traffic": _traffic,
     "book": lambda world, site, _: world.book(site),
     "report": _fated(Fate.ARRIVES),
+    "time passes": lambda world, _site, chance: world.time_passes(chance.randrange(QUARTER_MS)),
     "report lost": _fated(Fate.LOST),
     "answer lost": _fated(Fate.ANSWER_LOST),
     "collector dies before its commit": _fated(Fate.DIES_BEFORE),

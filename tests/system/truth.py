@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.counting import Count, Meter
-from shared.messages import Usage
+from shared.messages import Past, Usage
 from shared.names import EndpointId, LedgerId, UserId
 
 #: By the generation of a core process and the meter.
@@ -35,7 +35,7 @@ def totals(memory: Memory) -> dict[Meter, Count]:
     return summed
 
 
-def hear(told: Told, ledger: LedgerId, rows: Iterable[Usage]) -> None:
+def hear(told: Told, ledger: LedgerId, rows: Iterable[Past | Usage]) -> None:
     """Take a delivered report into what a collector has been told."""
     for row in rows:
         key = ledger, Meter(row.user, row.endpoint)

@@ -20,7 +20,7 @@ def one(generation: str, up: int, down: int) -> Reading:
 def advanced(*readings: Reading) -> dict[Meter, meter.Standing]:
     standings: dict[Meter, meter.Standing] = {}
     for reading in readings:
-        standings |= meter.advance(standings, reading)
+        standings |= meter.advance(standings, reading, 7)
     return standings
 
 
@@ -30,7 +30,7 @@ def test_the_first_reading_counts_from_zero() -> None:
 
 def test_the_same_reading_twice_counts_once() -> None:
     standings = advanced(one("a", 3, 5))
-    assert meter.advance(standings, one("a", 3, 5)) == {}
+    assert meter.advance(standings, one("a", 3, 5), 7) == {}
 
 
 def test_a_new_generation_counts_from_zero_again() -> None:
@@ -52,7 +52,7 @@ def test_a_meter_the_reading_does_not_name_stays_as_it_was() -> None:
 
 def test_idle_users_of_a_new_core_are_not_written() -> None:
     standings = advanced(one("a", 3, 5))
-    assert meter.advance(standings, Reading("b", {ALICE: Count(0, 0), BOB: Count(0, 0)})) == {}
+    assert meter.advance(standings, Reading("b", {ALICE: Count(0, 0), BOB: Count(0, 0)}), 7) == {}
 
 
 @dataclass
@@ -92,7 +92,7 @@ def test_totals_equal_what_was_counted_when_each_generation_was_read_last(
         if isinstance(step, tuple):
             core.carry(*step)
             continue
-        standings |= meter.advance(standings, core.read())
+        standings |= meter.advance(standings, core.read(), 7)
         if step == "read and restart":
             core.restart()
     totals = {which: standing.total for which, standing in standings.items()}
@@ -104,7 +104,7 @@ def test_no_story_of_readings_makes_a_total_fall(story: list[tuple[str, int, int
     standings: dict[Meter, meter.Standing] = {}
     before = Count(0, 0)
     for generation, up, down in story:
-        standings |= meter.advance(standings, one(generation, up, down))
+        standings |= meter.advance(standings, one(generation, up, down), 7)
         after = standings[ALICE].total if ALICE in standings else Count(0, 0)
         assert after.up >= before.up
         assert after.down >= before.down

@@ -136,7 +136,7 @@ def test_bytes_that_the_ledger_cannot_keep_put_the_restart_off(
     asyncio.run(scenario())
 
 
-def full(reading: Reading) -> dict[Meter, Count]:
+def full(reading: Reading, _: int) -> dict[Meter, Count]:
     raise LedgerError(f"the disk is full: {reading.generation}")
 
 

@@ -1,0 +1,106 @@
+"""The tables of a ledger's file: made, brought to the present version, and read into values.
+
+What always holds: a version is never edited; a new file takes the same steps as an old one.
+"""
+
+import sqlite3
+import uuid
+from collections.abc import Mapping
+
+import msgspec
+
+from agent import ledger_marks
+from agent.core import meter, plan
+from agent.core.counting import Meter
+from shared.messages import Item, Lease
+from shared.names import EndpointId, UserId
+
+_SCHEMA = (
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    (
+        "CREATE TABLE meters (user INTEGER, endpoint INTEGER, up INTEGER NOT NULL, down INTEGER NOT NULL,"
+        " last_up INTEGER NOT NULL, last_down INTEGER NOT NULL, generation TEXT NOT NULL,"
+        " PRIMARY KEY (user, endpoint)) WITHOUT ROWID"
+    ),
+    "CREATE TABLE items (key TEXT PRIMARY KEY, item BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE stopped (user INTEGER PRIMARY KEY, generation INTEGER NOT NULL)",
+    (
+        "CREATE TABLE incidents (number INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL,"
+        " kind TEXT NOT NULL, detail TEXT NOT NULL)"
+    ),
+)
+#: The statements that bring an older file to each version.
+_STEPS: dict[int, tuple[str, ...]] = {
+    2: (
+        (
+            "CREATE TABLE leases (user INTEGER PRIMARY KEY, terms INTEGER NOT NULL, spare INTEGER NOT NULL,"
+            " total INTEGER, up INTEGER, down INTEGER)"
+        ),
+    ),
+    3: (
+        "ALTER TABLE meters ADD COLUMN quarter INTEGER NOT NULL DEFAULT 0",
+        # An older agent did not keep when a total was reached; it was not after this moment.
+        "UPDATE meters SET quarter = CAST(strftime('%s', 'now') AS INTEGER) / 900",
+        ledger_marks.SCHEMA,
+    ),
+}
+_VERSION = max(_STEPS)
+
+
+def prepare(db: sqlite3.Connection) -> bool:
+    """Make the tables or bring them up to date; False for a file of a newer agent, which is not touched."""
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > _VERSION:
+        return False
+    if version < _VERSION:
+        db.execute("BEGIN IMMEDIATE")
+        if version == 0:
+            for statement in _SCHEMA:
+                db.execute(statement)
+            put(db, "id", str(uuid.uuid4()))
+        for step in range(max(version, 1), _VERSION):
+            for statement in _STEPS[step + 1]:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute("COMMIT")
+    return True
+
+
+def put(db: sqlite3.Connection, name: str, value: str | int) -> None:
+    """Set one small fact."""
+    db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def standings(db: sqlite3.Connection) -> dict[Meter, meter.Standing]:
+    """Every meter ever counted."""
+    generations: dict[str, str] = {}
+    found: dict[Meter, meter.Standing] = {}
+    rows = db.execute("SELECT user, endpoint, up, down, quarter, last_up, last_down, generation FROM meters")
+    for user, endpoint, up, down, quarter, last_up, last_down, text in rows:
+        # One string for all rows of a generation: ten thousand copies would be a megabyte.
+        generation = generations.setdefault(text, text)
+        which = Meter(UserId(user), EndpointId(endpoint))
+        found[which] = meter.Standing(up, down, quarter, last_up, last_down, generation)
+    return found
+
+
+def leases(db: sqlite3.Connection) -> dict[UserId, Lease]:
+    """What was lent, by user."""
+    rows = db.execute("SELECT user, terms, spare, total, up, down FROM leases")
+    return {user: Lease(user, *rest) for user, *rest in rows}
+
+
+def holding(db: sqlite3.Connection, facts: Mapping[str, int]) -> plan.Holding:
+    """The desired state as last kept."""
+    decoder = msgspec.json.Decoder(Item)
+    return plan.Holding(
+        generation=facts.get("generation", 0),
+        items={key: decoder.decode(item) for key, item in db.execute("SELECT key, item FROM items")},
+        stopped={
+            UserId(user): generation
+            for user, generation in db.execute("SELECT user, generation FROM stopped")
+        },
+        revoked=bool(facts.get("revoked", 0)),
+    )
