@@ -6,6 +6,7 @@ one is not put off for it; a user who is not served but still counts is cut agai
 
 import logging
 
+from agent.core import marks
 from agent.core.counting import Meter
 from agent.drivers.base import CoreDownError, DriverError
 from agent.ledger import LedgerError
@@ -23,27 +24,30 @@ class MeterLoop:
         self._node = node
 
     async def once(self) -> float:
-        """One reading; returns the seconds until the next."""
+        """One reading; returns the seconds until the next, at most those to the next quarter of an hour."""
+        await self._read()
+        return marks.pause_s(self._node.clock(), self._node.pace.poll_s)
+
+    async def _read(self) -> None:
         node = self._node
         try:
             grown = await node.book()
         except CoreDownError:
             # The healing loop sees the same and acts; here there is nothing to count.
-            return node.pace.poll_s
+            return
         except DriverError as error:
             node.trouble("reading", str(error))
-            return node.pace.poll_s
+            return
         except LedgerError as error:
             node.trouble("ledger", str(error))
             await self._enforce()
-            return node.pace.poll_s
+            return
         node.well("reading")
         if grown:
             node.well("ledger")
         strays = [meter for meter in grown if meter not in node.serving.accounts]
         await self._enforce()
         await self._cut_strays(strays)
-        return node.pace.poll_s
 
     async def _enforce(self) -> None:
         node = self._node

@@ -3,21 +3,40 @@
 What always holds: one report is in flight at a time, and there is no queue: what changed meanwhile goes into
 the next one as a newer total. Until the answer is there, a total counts as not told. After a start, after an
 outage and at each full compare everything is told once, since nobody here knows what the collector has seen.
+No total is told before every mark of an earlier quarter has been, in the same report or in an answered one;
+marks go until a report that told them was answered.
 """
 
 import logging
 import time
+from dataclasses import dataclass
 from itertools import islice
 
+from agent.core import marks
 from agent.core.counting import Meter
 from agent.loops import pace, serving
 from agent.loops.loans import ASK_AGAIN_S, Words, boot_s
 from agent.loops.node import Node
 from shared import logs
-from shared.messages import Report, ReportAnswer, Usage
+from shared.messages import Past, Report, ReportAnswer, Usage
 from shared.names import MAX_REPORT_ROWS, UserId
 
 LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A report that was answered: whom it stopped, under which state, and whether it freed anybody."""
+
+    report: Report
+    stopped: frozenset[UserId]
+    generation: int
+    freed: bool
+
+    @property
+    def size(self) -> int:
+        """Rows, past ones included."""
+        return len(self.report.past) + len(self.report.rows)
 
 
 class ReportLoop:
@@ -33,45 +52,43 @@ class ReportLoop:
         """One report, when there is something to tell; returns the seconds before the next may go."""
         node = self._node
         words = node.loans.words(time.monotonic())
-        if not node.unreported and not words.any:
+        if not self._left and not words.any:
             await pace.nudged(node.grew, pace.jittered(min(node.pace.report_s, ASK_AGAIN_S)))
             return 0.0
         try:
-            told, stopped, generation, freed = await self._send(words)
-            if stopped:
-                await serving.enforce(node, stopped, generation)
-            if freed:
+            answered = await self._send(words)
+            if answered.stopped:
+                await serving.enforce(node, answered.stopped, answered.generation)
+            if answered.freed:
                 await serving.settle(node)
         finally:
             node.in_flight = {}
-        return 0.0 if told == self._rows else node.pace.report_min_s
+        # Last, since a disk that refuses it must keep nobody from being cut; told twice they count once.
+        node.ledger.confirm(answered.report)
+        return 0.0 if answered.size == self._rows else node.pace.report_min_s
 
     async def flush(self) -> None:
         """Tell everything that is left, when the node stops serving anyway."""
-        while self._node.unreported:
-            await self._send(self._node.loans.words(time.monotonic()))
+        while self._left:
+            answered = await self._send(self._node.loans.words(time.monotonic()))
+            self._node.ledger.confirm(answered.report)
 
     async def run(self) -> None:
         """Report for ever."""
         await pace.forever(self._node, "report", self.once)
 
-    async def _send(self, words: Words) -> tuple[int, frozenset[UserId], int, bool]:
+    @property
+    def _left(self) -> bool:
+        return bool(self._node.unreported) or self._node.ledger.marked
+
+    async def _send(self, words: Words) -> Answered:
         node = self._node
-        told = dict(islice(node.unreported.items(), self._rows))
+        generation = node.holding.generation
+        told, report = self._composed(words)
         # Keys stay out of `unreported` only while the answer is awaited; new growth enters anew.
         for meter in told:
             del node.unreported[meter]
         node.in_flight = told
-        generation = node.holding.generation
-        self._sequence += 1
-        report = Report(
-            ledger=node.ledger.id,
-            rows=[self._row(meter) for meter in told],
-            epoch=node.ledger.epoch,
-            sequence=self._sequence,
-            returned=list(words.returned),
-            unleased=list(words.unleased),
-        )
         sent_boot_s = boot_s()
         try:
             answer = await node.link.report(report)
@@ -83,7 +100,26 @@ class ReportLoop:
         if answer.epoch_seen > node.ledger.epoch:
             self._restored(answer.epoch_seen)
         freed = node.loans.answered(words, answer.leases, time.monotonic())
-        return len(told), frozenset(answer.stopped), generation, freed
+        return Answered(report=report, stopped=frozenset(answer.stopped), generation=generation, freed=freed)
+
+    def _composed(self, words: Words) -> tuple[dict[Meter, float], Report]:
+        node = self._node
+        kept = node.ledger.marks(self._rows)
+        told = dict(islice(node.unreported.items(), self._rows - len(kept)))
+        book = node.ledger
+        totals = marks.compose(kept, told, book.standings, book.confirmed, book.quarter)
+        self._sequence += 1
+        report = Report(
+            ledger=book.id,
+            rows=totals.rows,
+            quarter=totals.quarter,
+            past=totals.past,
+            epoch=book.epoch,
+            sequence=self._sequence,
+            returned=list(words.returned),
+            unleased=list(words.unleased),
+        )
+        return told, report
 
     def _restored(self, epoch_seen: int) -> None:
         node = self._node
@@ -94,14 +130,15 @@ class ReportLoop:
             " billed twice; bytes of a core that ended since may stay unbilled, up to what was billed before",
         )
 
-    def _row(self, meter: Meter) -> Usage:
-        total = self._node.ledger.total(meter)
-        return Usage(user=meter.user, endpoint=meter.endpoint, up=total.up, down=total.down)
-
 
 def _log_quarantined(report: Report, answer: ReportAnswer) -> None:
     # A quarantined row is the collector's to show; a few here are enough to find it.
     for bad in answer.quarantined[:10]:
-        row = report.rows[bad.row] if 0 <= bad.row < len(report.rows) else None
+        row = _row(report, bad.row)
         about = {} if row is None else {"user": row.user, "endpoint": row.endpoint}
         logs.event(LOGGER, logging.WARNING, "row_quarantined", reason=bad.reason, **about)
+
+
+def _row(report: Report, place: int) -> Past | Usage | None:
+    told: list[Past | Usage] = [*report.past, *report.rows]
+    return told[place] if 0 <= place < len(told) else None

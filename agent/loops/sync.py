@@ -51,6 +51,8 @@ class SyncLoop:
             self._ask_full = True
             raise
         if state.full:
+            # It may have forgotten what it had confirmed.
+            node.ledger.confirmed.clear()
             node.tell_all()
         changed = await self.take(state)
         await self.acknowledge()

@@ -7,7 +7,7 @@ read at a glance.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from agent.drivers.memory import MemoryDriver
 from agent.identity import Identity
 from agent.link import Link
 from agent.loops import serving
-from agent.loops.node import Node
+from agent.loops.node import Node, now_ms
 from shared.messages import (
     Account,
     Applied,
@@ -30,6 +30,7 @@ from shared.messages import (
     HeartbeatAnswer,
     Item,
     Lease,
+    Past,
     Quarantined,
     Report,
     ReportAnswer,
@@ -69,6 +70,8 @@ class Collector:
     generation: int = 0
     items: dict[str, Item] = field(default_factory=dict)
     totals: dict[tuple[str, UserId, EndpointId], tuple[int, int]] = field(default_factory=dict)
+    #: Bytes of both directions by the quarter of an hour in which they count.
+    used: dict[tuple[UserId, int], int] = field(default_factory=dict)
     #: Bytes after which a user is stopped and leaves the desired state.
     quotas: dict[UserId, int] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
@@ -132,20 +135,27 @@ class Collector:
 
     def merge(self, report: Report) -> ReportAnswer:
         """What a report does, however often and however late it comes."""
+        for past in report.past:
+            self._charge(report.ledger, past, past.quarter)
         for row in report.rows:
-            place = (report.ledger, row.user, row.endpoint)
-            up, down = self.totals.get(place, (0, 0))
-            self.totals[place] = (max(up, row.up), max(down, row.down))
-        over = [u for u in {row.user for row in report.rows} if self.billed(u) >= self.quotas.get(u, 2**62)]
+            self._charge(report.ledger, row, report.quarter)
+        named = {row.user for row in report.past} | {row.user for row in report.rows}
+        over = [u for u in named if self.billed(u) >= self.quotas.get(u, 2**62)]
         self.drop(*(name for u in over for name in self.items if name.startswith(f"account/{u}/")))
-        named = {row.user for row in report.rows} | set(report.unleased)
         return ReportAnswer(
-            accepted=len(report.rows),
+            accepted=len(report.past) + len(report.rows),
             quarantined=self.quarantined,
             stopped=over,
-            leases=[lease for user, lease in self.leases.items() if user in named],
+            leases=[lease for user, lease in self.leases.items() if user in named | set(report.unleased)],
             epoch_seen=max(self.epoch_seen, report.epoch),
         )
+
+    def _charge(self, ledger: str, row: Usage | Past, quarter: int) -> None:
+        place = (ledger, row.user, row.endpoint)
+        up, down = self.totals.get(place, (0, 0))
+        self.totals[place] = (max(up, row.up), max(down, row.down))
+        if news := sum(self.totals[place]) - up - down:
+            self.used[row.user, quarter] = self.used.get((row.user, quarter), 0) + news
 
     def _usage(self, report: Report) -> httpx.Response:
         self.reports.append(report)
@@ -205,13 +215,17 @@ def linked(collector: Collector) -> Link:
 
 @contextlib.asynccontextmanager
 async def node(
-    folder: Path, collector: Collector, driver: MemoryDriver, pace: Pace = FAST
+    folder: Path,
+    collector: Collector,
+    driver: MemoryDriver,
+    pace: Pace = FAST,
+    clock: Callable[[], int] = now_ms,
 ) -> AsyncIterator[Node]:
     """A node that was started as its agent starts it, without its loops; dropped as a kill drops it."""
     link = linked(collector)
     book = ledger.open_ledger(folder / ledger.FILE_NAME)
     try:
-        it = Node(driver=driver, ledger=book, link=link, pace=pace, holding=book.held)
+        it = Node(driver=driver, ledger=book, link=link, pace=pace, holding=book.held, clock=clock)
         await serving.boot(it)
         yield it
     finally:

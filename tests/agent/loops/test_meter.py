@@ -103,7 +103,7 @@ def test_a_ledger_that_cannot_be_written_is_shown_and_loses_nothing(tmp_path: Pa
             meter = MeterLoop(node)
             connection.execute("PRAGMA query_only = ON")
             driver.traffic(ALICE, 5, 0)
-            assert await meter.once() == node.pace.poll_s
+            assert await meter.once() <= node.pace.poll_s
             assert "free space" in node.problems["ledger"]
             assert not node.unreported
             connection.execute("PRAGMA query_only = OFF")
