@@ -16,11 +16,16 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the operator decides. `xray_binary` None is the Xray of the Python package."""
+    """What the operator decides. `xray_binary` None is the Xray of the Python package.
+
+    `geo_city` and `geo_asn` are MaxMind files; without them nothing is known of where users are.
+    """
 
     state_dir: Path
     run_dir: Path
     xray_binary: Path | None
+    geo_city: Path | None
+    geo_asn: Path | None
     allow_private_targets: bool
     splice: bool
     fence_s: float
@@ -41,6 +46,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         state_dir=state_dir,
         run_dir=reader.path("RUN_DIR", None) or state_dir / "run",
         xray_binary=reader.path("XRAY_BINARY", None),
+        geo_city=reader.path("GEO_CITY", None),
+        geo_asn=reader.path("GEO_ASN", None),
         allow_private_targets=reader.flag("ALLOW_PRIVATE_TARGETS", default=False),
         splice=reader.flag("SPLICE", default=False),
         fence_s=reader.number("FENCE_S", 60.0, low=1.0, high=86_400.0),
@@ -64,8 +71,14 @@ def _pace(reader: environment.Reader) -> Pace:
 
 
 def _check(reader: environment.Reader, settings: Settings) -> None:
-    for name, path in (("STATE_DIR", settings.state_dir), ("RUN_DIR", settings.run_dir)):
-        if not path.is_absolute():
+    paths = {
+        "STATE_DIR": settings.state_dir,
+        "RUN_DIR": settings.run_dir,
+        "GEO_CITY": settings.geo_city,
+        "GEO_ASN": settings.geo_asn,
+    }
+    for name, path in paths.items():
+        if path is not None and not path.is_absolute():
             reader.problem(f"{PREFIX}{name}={str(path)!r}: must be an absolute path")
     binary = settings.xray_binary
     if binary is not None and not binary.is_file():
