@@ -31,6 +31,8 @@ from shared.messages import (
     HeartbeatAnswer,
     Report,
     ReportAnswer,
+    Sightings,
+    SightingsAnswer,
     SyncReport,
     Token,
     TokenRequest,
@@ -137,9 +139,12 @@ class Link:
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=60.0),
         )
 
-    async def configs(self, since: int, wait_s: int) -> DesiredState:
-        """What changed since a generation; waits up to so many seconds for news. Since 0 asks for all."""
-        query = f"{self._node}/configs?since={since}&wait={wait_s}"
+    async def configs(self, since: int, wait_s: int, penalty_mark: int = 0) -> DesiredState:
+        """What changed since a generation; waits up to so many seconds for news. Since 0 asks for all.
+
+        `penalty_mark` names the list of penalties that the node goes by: another one is news.
+        """
+        query = f"{self._node}/configs?since={since}&wait={wait_s}&penalty_mark={penalty_mark}"
         return read(await self._call("GET", query, answer_s=wait_s + _ANSWER_S), DesiredState)
 
     async def acknowledge(self, outcome: SyncReport) -> None:
@@ -149,6 +154,10 @@ class Link:
     async def report(self, report: Report) -> ReportAnswer:
         """Send absolute totals."""
         return read(await self._call("POST", "/api/v1/usage", report), ReportAnswer)
+
+    async def sightings(self, sightings: Sightings) -> SightingsAnswer:
+        """Tell who is connected, by hashes."""
+        return read(await self._call("POST", "/api/v1/nodes/sessions", sightings), SightingsAnswer)
 
     async def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Tell how the node is."""

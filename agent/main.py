@@ -15,7 +15,7 @@ from agent.drivers.xray.driver import XrayDriver
 from agent.drivers.xray.options import Options
 from agent.ledger import Ledger
 from agent.link import Link, LinkProblem
-from agent.loops import serving
+from agent.loops import serving, sessions
 from agent.loops.heal import HealLoop
 from agent.loops.heartbeat import HeartbeatLoop
 from agent.loops.meter import MeterLoop
@@ -60,8 +60,8 @@ def run(settings: Settings) -> None:
             book.close()
 
 
-async def live(node: Node, stopping: asyncio.Event) -> None:
-    """Serve until told to stop, then stop in order."""
+async def live(node: Node, stopping: asyncio.Event, place_of: sessions.PlaceOf = sessions.nowhere) -> None:
+    """Serve until told to stop, then stop in order; `place_of` knows where addresses are."""
     report, sync = ReportLoop(node), SyncLoop(node)
     await _boot(node)
     loops = (
@@ -72,6 +72,7 @@ async def live(node: Node, stopping: asyncio.Event) -> None:
         sync.run_retry,
         HeartbeatLoop(node).run,
         HealLoop(node).run,
+        sessions.SessionsLoop(node, place_of).run,
     )
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(loop()) for loop in loops]

@@ -67,6 +67,7 @@ def _pace(reader: environment.Reader) -> Pace:
         report_s=reader.number("REPORT_S", default.report_s, low=0.1, high=3600.0),
         heartbeat_s=reader.number("HEARTBEAT_S", default.heartbeat_s, low=0.1, high=3600.0),
         full_compare_s=reader.number("FULL_COMPARE_S", default.full_compare_s, low=1.0, high=86_400.0),
+        sessions_s=reader.number("SESSIONS_S", default.sessions_s, low=0.1, high=60.0),
     )
 
 

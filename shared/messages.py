@@ -87,17 +87,28 @@ class Item(Message, frozen=True):
     body: Endpoint | Account | None = None
 
 
+class Penalty(msgspec.Struct, frozen=True, array_like=True):
+    """A user who may not be served for so many seconds from now, whatever the items say (row H7)."""
+
+    user: UserId
+    for_s: float
+
+
 class DesiredState(Message, frozen=True):
     """Items changed since the generation asked for, or all of them when `full`.
 
     A full state replaces everything the node holds; its generation may be adopted whatever came before.
     `recalled` are users whose leases are needed on other nodes: who is idle here gives all of his back.
+    `penalised` are all who have a penalty now: whoever is not among them has none. `penalty_mark` names that
+    list, 0 the empty one; the next poll says it, so that no list is missed.
     """
 
     generation: int
     full: bool
     items: list[Item]
     recalled: list[UserId] = []
+    penalised: list[Penalty] = []
+    penalty_mark: int = 0
 
 
 class Applied(Message, frozen=True):
@@ -202,6 +213,53 @@ class ReportAnswer(Message, frozen=True):
     stopped: list[UserId] = []
     leases: list[Lease] = []
     epoch_seen: int = 0
+
+
+# --- sessions ----------------------------------------------------------------------------------------------
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a client is, as far as a file on the node tells (row H6)."""
+
+    country: str | None = None
+    city: str | None = None
+    isp: str | None = None
+
+
+class Sighting(msgspec.Struct, frozen=True, array_like=True):
+    """A user is connected to an endpoint from one address, however many connections he has.
+
+    `address` is the keyed hash of the address, 32 hexadecimal digits; the address itself never leaves the
+    node's memory. `device` is what the client calls itself, where its protocol knows that.
+    """
+
+    user: UserId
+    endpoint: EndpointId
+    address: str
+    device: str | None = None
+    place: Place | None = None
+
+
+class Sightings(Message, frozen=True):
+    """`POST /api/v1/nodes/sessions`: who is connected now; `salt` numbers the key of the hashes.
+
+    Without rows it asks for the salt. A list that is too long comes in several messages.
+    """
+
+    salt: int
+    rows: list[Sighting] = []
+
+
+class SightingsAnswer(Message, frozen=True, omit_defaults=False):
+    """The present salt, and whether the rows were taken: those made with another salt are not.
+
+    `key` is a secret, to be kept in memory only and forgotten after `for_s` seconds.
+    """
+
+    salt: int
+    key: bytes
+    for_s: float
+    taken: bool
 
 
 # --- health ------------------------------------------------------------------------------------------------

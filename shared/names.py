@@ -20,6 +20,12 @@ MAX_ID = 2**31 - 1
 #: Rows of one usage report. A thousand rows are about 60 kB of JSON; this bounds memory on both sides.
 MAX_REPORT_ROWS = 10_000
 
+#: Sightings of one message: 120 kB of JSON at most, without places, and 3 ms of the collector's time.
+MAX_SIGHTINGS = 2_000
+
+#: Addresses of one user that a node tells of; a flood of them is told by its first ones.
+MAX_USER_SIGHTINGS = 128
+
 #: Every zone's hours begin at a multiple of this, so every period does.
 QUARTER_MS = 15 * 60 * 1000
 

@@ -12,4 +12,5 @@ class Pace:
     report_s: float = 5.0
     heartbeat_s: float = 15.0
     full_compare_s: float = 300.0
+    sessions_s: float = 5.0
     wait_s: int = 50

@@ -96,9 +96,9 @@ def wanted(
     held: Holding,
     refused: Mapping[EndpointId, RefusedEndpoint],
     running: Served,
-    lent: Callable[[Account], bool] = lambda _: True,
+    allowed: Callable[[Account], bool] = lambda _: True,
 ) -> Wanted:
-    """What is to be served now; `lent` says whether an account's lease, where it needs one, allows it.
+    """What is to be served now; `allowed` says whether an account may be, by leases and penalties.
 
     A refused endpoint goes on as it ran before; where it did not run, it and its accounts are left out.
     """
@@ -108,7 +108,7 @@ def wanted(
     accounts: dict[Meter, Account] = {}
     for key, item in held.items.items():
         body = item.body
-        if not isinstance(body, Account) or _is_stopped(held, item, body) or not lent(body):
+        if not isinstance(body, Account) or _is_stopped(held, item, body) or not allowed(body):
             continue
         if body.endpoint in endpoints:
             # A core knows nothing of terms: whoever is lent anew, or adopted, is not served anew.

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from agent.core.counting import Meter, Reading
 from agent.core.served import Served, Status
+from agent.core.sessions import Session
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId
 
@@ -67,6 +68,9 @@ class Driver(Protocol):
 
     async def read(self) -> Reading:
         """Read all counters. Raises CoreDownError when there is nothing to read from."""
+
+    async def sessions(self) -> Sequence[Session]:
+        """Who is connected now, and from which addresses; each is named once. To be hashed and forgotten."""
 
     async def served(self) -> Served:
         """What the core itself says it serves, for the periodic full compare."""

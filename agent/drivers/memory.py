@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from agent.core import counting
 from agent.core.served import Served, Status
+from agent.core.sessions import Address, Session
 from agent.drivers import base
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId
@@ -28,6 +29,7 @@ class MemoryDriver(base.Driver):
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.connections: dict[counting.Meter, int] = {}
+        self.homes: dict[counting.Meter, set[Address]] = {}
         self.hanging = False
         self.taken_ports: set[int] = set()
         self.gate: asyncio.Event | None = None
@@ -55,6 +57,14 @@ class MemoryDriver(base.Driver):
         before = self._counts.get(meter, counting.Count(0, 0))
         self._counts[meter] = counting.Count(before.up + up, before.down + down)
         return True
+
+    def connect(self, meter: counting.Meter, *addresses: Address) -> bool:
+        """Connect a user from these addresses; False when he is refused."""
+        served = self._generation is not None and meter in self._served.accounts
+        if served:
+            self.connections[meter] = self.connections.get(meter, 0) + len(addresses)
+            self.homes.setdefault(meter, set()).update(addresses)
+        return served
 
     def crash(self, reason: str = "the core was ended by signal 9") -> None:
         """End the core without having been told to."""
@@ -116,13 +126,15 @@ class MemoryDriver(base.Driver):
     async def cut(self, meters: Sequence[counting.Meter]) -> base.Cut:
         """End the connections of these."""
         await self._called("cut")
+        for meter in meters:
+            self.homes.pop(meter, None)
         return base.Cut(sum(self.connections.pop(meter, 0) for meter in meters))
 
     async def cut_all(self) -> base.Cut:
         """End all connections and let nobody come back."""
         await self._called("cut_all")
         ended = sum(self.connections.values())
-        self.connections.clear()
+        self._hang_up()
         self._served = Served()
         return base.Cut(ended)
 
@@ -130,6 +142,13 @@ class MemoryDriver(base.Driver):
         """All counters of this generation."""
         await self._called("read")
         return counting.Reading(self._running(), dict(self._counts))
+
+    async def sessions(self) -> Sequence[Session]:
+        """Those whom a test has connected and nobody has cut."""
+        await self._called("sessions")
+        self._running()
+        alive = [(meter, home) for meter in self.connections for home in self.homes.get(meter, ())]
+        return [Session(meter.user, meter.endpoint, home) for meter, home in alive]
 
     async def served(self) -> Served:
         """What the core serves."""
@@ -167,4 +186,8 @@ class MemoryDriver(base.Driver):
         self._generation = None
         self._served = Served()
         self._counts.clear()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         self.connections.clear()
+        self.homes.clear()

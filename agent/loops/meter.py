@@ -10,7 +10,7 @@ from agent.core import marks
 from agent.core.counting import Meter
 from agent.drivers.base import CoreDownError, DriverError
 from agent.ledger import LedgerError
-from agent.loops import pace, serving
+from agent.loops import pace, penalties, serving
 from agent.loops.node import Node
 from shared import logs
 
@@ -57,6 +57,8 @@ class MeterLoop:
                 node.spent.pop(user, None)
         if node.loans.fence():
             logs.event(LOGGER, logging.INFO, "fence", down=node.loans.fenced)
+            await serving.settle(node)
+        if penalties.lapse(node):
             await serving.settle(node)
 
     async def run(self) -> None:

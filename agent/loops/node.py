@@ -10,7 +10,7 @@ What always holds:
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.core import plan
@@ -22,7 +22,7 @@ from agent.ledger import Ledger, LedgerError
 from agent.link import Link
 from agent.loops.loans import Loans
 from shared import logs
-from shared.messages import Applied
+from shared.messages import Account, Applied
 from shared.names import EndpointId, UserId
 
 LOGGER = logging.getLogger(__name__)
@@ -58,6 +58,9 @@ class Node:
     loans: Loans = field(init=False)
     #: The wall clock, in milliseconds since the epoch: when bytes were used.
     clock: Callable[[], int] = field(default_factory=lambda: now_ms)
+    #: Users with a penalty, with the monotonic second of its end, and the name of that list.
+    penalised: Mapping[UserId, float] = field(default_factory=dict)
+    penalty_mark: int = 0
     unwell: asyncio.Event = field(default_factory=asyncio.Event)
     #: What an operator must know and nothing else shows, by topic.
     problems: dict[str, str] = field(default_factory=dict)
@@ -76,7 +79,7 @@ class Node:
 
     def wanted(self) -> plan.Wanted:
         """What is to be served now."""
-        return plan.wanted(self.holding, self.refused, self.serving, self.loans.serves)
+        return plan.wanted(self.holding, self.refused, self.serving, self._may_serve)
 
     def hold(self, held: plan.Holding) -> None:
         """Go by this from now on, and keep it; a disk that refuses is tried again by `keep`."""
@@ -134,6 +137,9 @@ class Node:
         except LedgerError as error:
             self.trouble("ledger", str(error))
         self.unwell.set()
+
+    def _may_serve(self, account: Account) -> bool:
+        return account.user not in self.penalised and self.loans.serves(account)
 
     async def book(self) -> dict[Meter, Count]:
         """Read the core and keep what it counted. Raises DriverError or LedgerError with nothing lost."""

@@ -12,7 +12,7 @@ from itertools import islice
 from agent.core import plan
 from agent.core.served import Served
 from agent.link import LinkProblem, RefusedError
-from agent.loops import obstacles, outcomes, pace, serving
+from agent.loops import obstacles, outcomes, pace, penalties, serving
 from agent.loops.node import Node
 from shared import logs
 from shared.messages import DesiredState, SyncReport
@@ -45,7 +45,7 @@ class SyncLoop:
         asked_s = time.monotonic()
         since, wait_s = (0, 0) if self._ask_full else (node.holding.generation, node.pace.wait_s)
         try:
-            state = await node.link.configs(since, wait_s)
+            state = await node.link.configs(since, wait_s, node.penalty_mark)
         except LinkProblem:
             # Whoever answers next may have been restored from a backup: an equal generation proves nothing.
             self._ask_full = True
@@ -62,7 +62,7 @@ class SyncLoop:
         """Compare everything with the core and with the collector; returns the seconds until the next."""
         node = self._node
         await self._compare_core()
-        await self.take(await node.link.configs(0, 0))
+        await self.take(await node.link.configs(0, 0, node.penalty_mark))
         node.tell_all()
         await self.acknowledge()
         return pace.jittered(node.pace.full_compare_s)
@@ -93,6 +93,7 @@ class SyncLoop:
         """Keep a state and apply it; False when it changes nothing or must not be taken."""
         node = self._node
         node.give_back(state.recalled)
+        await self._obey(state)
         async with node.changing:
             before = node.holding
             after = plan.receive(before, state)
@@ -116,6 +117,13 @@ class SyncLoop:
         gone = [item for item in state.items if item.body is None]
         outcomes.tell_gone(node, gone)
         return True
+
+    async def _obey(self, state: DesiredState) -> None:
+        if penalties.note(self._node, state):
+            # Should a core that fails break this off, the next poll settles first.
+            self._unsettled = True
+            await penalties.enforce(self._node)
+            self._unsettled = False
 
     async def _settle(self) -> None:
         began_s = time.monotonic()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from agent.core import counting
 from agent.core.served import Served, Status
+from agent.core.sessions import Session
 from agent.drivers import base
 from agent.drivers.xray import (
     accounts,
@@ -25,6 +26,7 @@ from agent.drivers.xray import (
     rpc,
     runfile,
     serving,
+    sessions,
     sockets,
 )
 from shared import logs
@@ -162,6 +164,11 @@ class XrayDriver(base.Driver):
         core = self._running()
         return counting.Reading(core.process.run.generation, counts(await core.api.counters()))
 
+    async def sessions(self) -> Sequence[Session]:
+        """Who is connected now, by what the host heard and the kernel still has."""
+        core = self._running()
+        return await sessions.alive(core.host, _ports(core))
+
     async def served(self) -> Served:
         """What Xray itself says it serves."""
         core = self._running()
@@ -225,9 +232,8 @@ class XrayDriver(base.Driver):
             return base.Cut(0)  # its connections ended with it
         if self._refusal:
             return base.Cut(0, left=True)
-        where = {key: endpoint.port for key, endpoint in core.endpoints.items()}
         try:
-            return await act(cutting.Cutter(core.api, core.host, where))
+            return await act(cutting.Cutter(core.api, core.host, _ports(core)))
         except base.CoreDownError:
             return base.Cut(0)
         except (base.DriverError, OSError) as error:
@@ -260,6 +266,10 @@ def counts(counters: Mapping[str, int]) -> dict[counting.Meter, counting.Count]:
         if parsed and kind == "traffic" and direction in ("uplink", "downlink"):
             found.setdefault(counting.Meter(*parsed), [0, 0])[direction == "downlink"] = value
     return {meter: counting.Count(up, down) for meter, (up, down) in found.items()}
+
+
+def _ports(core: _Core) -> dict[EndpointId, int]:
+    return {key: endpoint.port for key, endpoint in core.endpoints.items()}
 
 
 def _gone(run: runfile.Run | None) -> str:
