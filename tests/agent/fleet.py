@@ -31,9 +31,12 @@ from shared.messages import (
     Item,
     Lease,
     Past,
+    Penalty,
     Quarantined,
     Report,
     ReportAnswer,
+    Sightings,
+    SightingsAnswer,
     SyncReport,
     Token,
     Usage,
@@ -47,6 +50,7 @@ IDENTITY = Identity(
 )
 #: Loops that turn as fast as they can; a poll waits long enough to be woken.
 FAST = Pace(poll_s=0.005, report_min_s=0.0, report_s=0.05, heartbeat_s=0.05, full_compare_s=30.0, wait_s=5)
+KEY = b"k" * 32
 
 
 def endpoint(number: int = 1, port: int = 443) -> Endpoint:
@@ -82,6 +86,13 @@ class Collector:
     leases: dict[UserId, Lease] = field(default_factory=dict)
     epoch_seen: int = 0
     incidents_seen: int = 0
+    #: Who has a penalty, for how many seconds; the mark of the list, which `penalise` moves.
+    penalised: dict[UserId, float] = field(default_factory=dict)
+    penalty_mark: int = 0
+    #: The salt that rows must be made with, how long it is good for, and what was told.
+    salt: int = 1
+    salt_for_s: float = 3600.0
+    sightings: list[Sightings] = field(default_factory=list)
     revoked: bool = False
     away: bool = False
     #: While set, requests are taken and not answered.
@@ -101,6 +112,12 @@ class Collector:
     def drop(self, *keys: str) -> None:
         """Let items be served no longer."""
         self._change(*((name, None) for name in keys))
+
+    def penalise(self, **users: float) -> None:
+        """These users, each as `u7`, have a penalty of so many seconds from now on, and nobody else."""
+        self.penalised = {UserId(int(name[1:])): for_s for name, for_s in users.items()}
+        self.penalty_mark = 0 if not users else self.penalty_mark + 1
+        self.wake()
 
     def billed(self, user: int) -> int:
         """Bytes of a user over all ledgers and endpoints."""
@@ -131,6 +148,8 @@ class Collector:
         if path.endswith("/heartbeat"):
             self.beats.append(msgspec.json.decode(request.content, type=Heartbeat))
             return message(HeartbeatAnswer(incidents_seen=self.incidents_seen))
+        if path.endswith("/sessions"):
+            return self._sessions(msgspec.json.decode(request.content, type=Sightings))
         return self._usage(msgspec.json.decode(request.content, type=Report))
 
     def merge(self, report: Report) -> ReportAnswer:
@@ -156,6 +175,10 @@ class Collector:
         self.totals[place] = (max(up, row.up), max(down, row.down))
         if news := sum(self.totals[place]) - up - down:
             self.used[row.user, quarter] = self.used.get((row.user, quarter), 0) + news
+    def _sessions(self, told: Sightings) -> httpx.Response:
+        self.sightings.append(told)
+        taken = told.salt == self.salt
+        return message(SightingsAnswer(salt=self.salt, key=KEY, for_s=self.salt_for_s, taken=taken))
 
     def _usage(self, report: Report) -> httpx.Response:
         self.reports.append(report)
@@ -173,7 +196,8 @@ class Collector:
 
     async def _configs(self, request: httpx.Request) -> httpx.Response:
         since, wait_s = int(request.url.params["since"]), float(request.url.params["wait"])
-        if since == self.generation and wait_s:
+        known = int(request.url.params["penalty_mark"]) == self.penalty_mark
+        if since == self.generation and known and wait_s:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self.news.wait()
@@ -181,7 +205,16 @@ class Collector:
                 return problem(401, "token not accepted")
         full = since == 0
         items = [item for item in self.items.values() if item.generation > since and (item.body or not full)]
-        return message(DesiredState(generation=self.generation, full=full, items=items))
+        penalised = [Penalty(user, for_s) for user, for_s in self.penalised.items()]
+        return message(
+            DesiredState(
+                generation=self.generation,
+                full=full,
+                items=items,
+                penalised=penalised,
+                penalty_mark=self.penalty_mark,
+            )
+        )
 
     def _change(self, *changes: tuple[str, Body | None]) -> None:
         changed = [(name, body) for name, body in changes if self._body(name) != body]

@@ -203,7 +203,7 @@ def test_the_pinned_authority_is_believed(tmp_path: Path) -> None:
         assert over_tls(it.url, mine.pem).generation == 9
         assert it.asked == [
             ("/api/v1/auth/token", ""),
-            ("/api/v1/nodes/4/configs?since=0&wait=0", "Bearer t"),
+            ("/api/v1/nodes/4/configs?since=0&wait=0&penalty_mark=0", "Bearer t"),
         ]
 
 
