@@ -25,11 +25,13 @@ from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
 from collector.hub import Hub
+from collector.sessions import TICK_S, Sessions
 from collector.settings import Settings
 from collector.store.database import FILE, Database
 from collector.tasks import clock, managers
+from collector.tracker import Tracker
 from shared import logs
-from shared.names import ManagerId, UserId
+from shared.names import ManagerId
 
 LOGGER = logging.getLogger(__name__)
 
@@ -104,25 +106,28 @@ def joining(settings: Settings) -> parts.Joining:
     )
 
 
-def assemble(data: Transactions, hub: Hub, key: bytes, join: parts.Joining, zone: str) -> parts.Parts:
+def sessions(data: Transactions, hub: Hub, settings: Settings) -> Sessions:
+    """Who is connected: nobody yet, and nobody has a penalty."""
+    tracker = Tracker(window_s=settings.session_window_s, penalty_s=settings.penalty_s, first_number=now_ms())
+    return Sessions(data, hub, tracker, now_ms=now_ms)
+
+
+def assemble(
+    data: Transactions, hub: Hub, key: bytes, join: parts.Joining, zone: str, present: Sessions
+) -> parts.Parts:
     """The parts that handlers work with."""
     return parts.Parts(
         data=data,
         hub=hub,
+        sessions=present,
         callers=Callers(data, key),
         logins=Throttle(),
         hashing=asyncio.Semaphore(_HASHING),
         joining=join,
         zone=zone,
-        live=live,
         document=document(),
         now_ms=now_ms,
     )
-
-
-def live() -> Mapping[UserId, int]:
-    """The sessions of each user who is online: nodes do not tell them yet, so nobody is."""
-    return {}
 
 
 def document() -> bytes:
@@ -146,7 +151,8 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings, data: Database, listener: socket.socket) -> None:
     hub = Hub()
     key = data_dir.read_key(settings.data_dir)
-    assembled = assemble(data, hub, key, joining(settings), settings.zone)
+    present = sessions(data, hub, settings)
+    assembled = assemble(data, hub, key, joining(settings), settings.zone, present)
     config = _config(settings, assembled)
     server = _Server(config)
 
@@ -158,7 +164,10 @@ async def _serve(settings: Settings, data: Database, listener: socket.socket) ->
         asyncio.get_running_loop().add_signal_handler(number, stop)
     logs.event(LOGGER, logging.INFO, "serving", url=settings.url, listen=f"{settings.host}:{settings.port}")
     async with asyncio.TaskGroup() as group:
-        loops = (_watch(data, hub), _clock(data, hub), _managers(data, hub), _renew(settings, config))
+        loops = (
+            *(_watch(data, hub), _clock(data, hub), _managers(data, hub, present), _presence(present)),
+            _renew(settings, config),
+        )
         background = [group.create_task(loop) for loop in loops]
         await server.serve(sockets=[listener])
         for task in background:
@@ -222,14 +231,23 @@ async def _clock(data: Database, hub: Hub) -> None:
         await asyncio.sleep(_CLOCK_EVERY_S)
 
 
-async def _managers(data: Database, hub: Hub) -> None:
+async def _managers(data: Database, hub: Hub, present: Sessions) -> None:
     watches: Mapping[ManagerId, Watch] = {}
     while True:
         try:
-            watches = await managers.run(data, hub.wake, live, watches, now_ms)
+            watches = await managers.run(data, hub.wake, present.live, watches, now_ms)
         except Exception:
             LOGGER.exception("managers_failed")
         await hub.managers.wait(_MANAGERS_EVERY_S)
+
+
+async def _presence(present: Sessions) -> None:
+    while True:
+        try:
+            await present.tick()
+        except Exception:
+            LOGGER.exception("presence_failed")
+        await asyncio.sleep(TICK_S)
 
 
 async def _renew(settings: Settings, config: uvicorn.Config) -> None:

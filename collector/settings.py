@@ -34,7 +34,8 @@ class Settings:
 
     `names` are the host names and addresses by which agents reach the collector; the first is the main one.
     `url` is what enrolment lines carry. `certificate` is None when our own CA issues one, or behind a proxy.
-    `zone` is the one that new users get.
+    `zone` is the one that new users get. An address counts as connected for `session_window_s` seconds after
+    it was seen; a penalty lasts `penalty_s`.
     """
 
     data_dir: Path
@@ -46,6 +47,8 @@ class Settings:
     behind_proxy: bool
     enrol_ttl_s: int
     zone: str
+    session_window_s: float
+    penalty_s: float
     log_level: str
 
     @property
@@ -74,6 +77,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         behind_proxy=behind_proxy,
         enrol_ttl_s=reader.integer("ENROL_TTL_S", 600, low=10, high=86_400),
         zone=reader.value("ZONE", _zone, "UTC"),
+        session_window_s=reader.number("SESSION_WINDOW_S", 30.0, low=1.0, high=3_600.0),
+        penalty_s=reader.number("PENALTY_S", 120.0, low=1.0, high=86_400.0),
         log_level=reader.choice("LOG_LEVEL", "info", among=_LEVELS),
     )
     reader.finish()

@@ -80,16 +80,17 @@ class SessionsLoop:
     async def _tell(self) -> bool:
         if time.monotonic() >= self._salt.until_s:
             self._salt, self._places = _Salt(), {}
-            await self._send([])
+            await self._send(0, [])
+        salt = self._salt.number
         rows = await self._sighted()
         for part in _parts(rows):
-            if not await self._send(part):
+            if not await self._send(salt, part):
                 return False
         return True
 
-    async def _send(self, rows: Sequence[Sighting]) -> bool:
+    async def _send(self, salt: int, rows: Sequence[Sighting]) -> bool:
         asked_s = time.monotonic()
-        answer = await self._node.link.sightings(Sightings(salt=self._salt.number, rows=list(rows)))
+        answer = await self._node.link.sightings(Sightings(salt=salt, rows=list(rows)))
         if answer.salt != self._salt.number:
             self._salt = _Salt(number=answer.salt, key=answer.key, until_s=asked_s + answer.for_s)
             self._places = {}

@@ -33,7 +33,9 @@ def bounded(limits: Ceilings, used: Bytes, taken: Bytes, spent: Bytes, pools: It
     shared = list(pools)
     return Ceilings(
         *(
-            _least(limits[kind], used[kind] + taken[kind], [_free(pool, kind, spent[kind]) for pool in shared])
+            _least(
+                limits[kind], used[kind] + taken[kind], [_free(pool, kind, spent[kind]) for pool in shared]
+            )
             for kind in range(len(limits))
         )
     )

@@ -44,6 +44,8 @@ def fresh(new: NewUser, uuid: str, now_ms: int, *, stopped: bool = False, pooled
         up_limit_bytes=new.up_limit_bytes,
         down_limit_bytes=new.down_limit_bytes,
         validity=validity.asked(new),
+        max_concurrent=new.max_concurrent,
+        allowed_devices=new.allowed_devices,
         up_bytes=0,
         down_bytes=0,
         created_ms=now_ms,
@@ -98,6 +100,8 @@ def changed(user: User, changes: UserChanges, now_ms: int) -> User:
     if changes.manager is not msgspec.UNSET:
         user = structs.replace(user, manager=changes.manager)
     user = _limited(user, people.changed_limits(changes))
+    most, devices = people.changed_sessions(user, changes)
+    user = structs.replace(user, max_concurrent=most, allowed_devices=devices)
     user = _retimed(user, changes, now_ms)
     if changes.active is not msgspec.UNSET:
         user = _switched(user, on=changes.active)

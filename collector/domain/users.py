@@ -8,7 +8,7 @@ from enum import Enum
 
 import msgspec
 
-from collector.domain import names, resets, validity
+from collector.domain import names, resets, sessions, validity
 from collector.domain.leases import Bytes, Ceilings
 from collector.domain.validity import ENDLESS, NewValidity, Validity, ValidityChanges
 from shared.names import EndpointId, ManagerId, UserId
@@ -50,6 +50,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     terms: int = 1
     validity: Validity = ENDLESS
     due_ms: int | None = None
+    max_concurrent: int | None = None
+    allowed_devices: tuple[str, ...] = ()
+    first_connected_ms: int | None = None
+    last_connected_ms: int | None = None
     up_bytes: int
     down_bytes: int
     life_up_bytes: int = 0
@@ -119,6 +123,8 @@ class NewUser(NewValidity, frozen=True, kw_only=True):
     quota_bytes: int | None = None
     up_limit_bytes: int | None = None
     down_limit_bytes: int | None = None
+    max_concurrent: int | None = None
+    allowed_devices: tuple[str, ...] = ()
     uuid: str | None = None
     manager: ManagerId | None = None
     endpoints: tuple[EndpointId, ...] = ()
@@ -132,6 +138,8 @@ class UserChanges(ValidityChanges, frozen=True, kw_only=True):
     up_limit_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     down_limit_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     manager: ManagerId | msgspec.UnsetType | None = msgspec.UNSET
+    max_concurrent: int | msgspec.UnsetType | None = msgspec.UNSET
+    allowed_devices: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     active: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -174,6 +182,7 @@ def wrong(new: NewUser) -> dict[str, str]:
         up_limit_bytes=names.wrong_limit(new.up_limit_bytes),
         down_limit_bytes=names.wrong_limit(new.down_limit_bytes),
         uuid=_wrong_uuid(new.uuid),
+        **sessions.wrong(new.max_concurrent, new.allowed_devices),
         **validity.wrong(validity.asked(new)),
     )
 
@@ -184,13 +193,22 @@ def wrong_changes(user: User, changes: UserChanges) -> dict[str, str]:
     limits = {field: names.wrong_limit(limit) for field, limit in changed_limits(changes).items()}
     after = validity.changed(user.validity, changes)
     times = {} if after == user.validity else validity.wrong(after)
-    return names.collect(name=name, **limits, **times)
+    return names.collect(name=name, **limits, **times, **sessions.wrong(*changed_sessions(user, changes)))
 
 
 def changed_limits(changes: UserChanges) -> dict[str, int | None]:
     """The limits that changes name, by field."""
     asked = {field: getattr(changes, field) for field in _LIMITS}
     return {field: limit for field, limit in asked.items() if limit is not msgspec.UNSET}
+
+
+def changed_sessions(user: User, changes: UserChanges) -> tuple[int | None, tuple[str, ...]]:
+    """How many sessions and which devices he may have after changes."""
+    most, devices = changes.max_concurrent, changes.allowed_devices
+    return (
+        user.max_concurrent if isinstance(most, msgspec.UnsetType) else most,
+        user.allowed_devices if isinstance(devices, msgspec.UnsetType) else devices,
+    )
 
 
 def _wrong_uuid(text: str | None) -> str | None:

@@ -75,7 +75,7 @@ class User(Table):
     """A user without his counters. Removed ones stay, so that late reports are still billed.
 
     `uuid_key` is the UUID as VLESS compares it; both it and the name are free again after a removal. `due_ms`
-    is when time next changes something, so that nobody else is looked at.
+    is when time next changes something, so that nobody else is looked at. `allowed_devices` is a JSON list.
     """
 
     uuid = peewee.TextField()
@@ -97,6 +97,10 @@ class User(Table):
     start_at_ms = peewee.BigIntegerField(null=True)
     due_ms = peewee.BigIntegerField(null=True, index=True)
     pooled = peewee.BooleanField(default=False)
+    max_concurrent = peewee.IntegerField(null=True)
+    allowed_devices = peewee.TextField(null=True)
+    first_connected_ms = peewee.BigIntegerField(null=True)
+    last_connected_ms = peewee.BigIntegerField(null=True)
     created_ms = peewee.BigIntegerField()
     removed_ms = peewee.BigIntegerField(null=True)
     manager_id = peewee.IntegerField(null=True)

@@ -11,7 +11,7 @@ from msgspec import structs
 from collector.domain import validity
 from collector.domain.resets import Anchor, Mode
 from collector.domain.users import EndpointUsage, Status, User
-from collector.store import ids, meters
+from collector.store import ids, meters, sessions
 from collector.store.session import Session
 from shared.names import MAX_BYTES, EndpointId, ManagerId, UserId
 
@@ -20,6 +20,7 @@ _SELECT = """
            u.terms, u.due_ms, u.created_ms,
            u.reset, u.reset_anchor, u.reset_day, u.reset_month, u.zone, u.duration_s, u.start_at_ms,
            u.manager_id, u.manager_stopped, u.pooled,
+           u.max_concurrent, u.allowed_devices, u.first_connected_ms, u.last_connected_ms,
            c.carried_up_bytes, c.carried_down_bytes, c.base_up_bytes, c.base_down_bytes,
            c.period_start_ms, c.first_ms, c.last_ms
     FROM "user" u JOIN counter c ON c.user_id = u.id
@@ -33,8 +34,8 @@ def insert(session: Session, user: User, uuid_key: str) -> User:
     rows = session.rows(
         'INSERT INTO "user" (id, uuid, uuid_key, created_ms, name, name_key, status, reason, quota_bytes,'
         " up_limit_bytes, down_limit_bytes, terms, due_ms, reset, reset_anchor, reset_day, reset_month, zone,"
-        " duration_s, start_at_ms, manager_id, manager_stopped, pooled)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " duration_s, start_at_ms, manager_id, manager_stopped, pooled, max_concurrent, allowed_devices)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (ids.following(session, "user"), user.uuid, uuid_key, user.created_ms, *_changeable(user)),
     )
     stored = structs.replace(user, id=UserId(rows[0][0]))
@@ -108,7 +109,7 @@ def save(session: Session, user: User) -> None:
         'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ?,'
         " up_limit_bytes = ?, down_limit_bytes = ?, terms = ?, due_ms = ?, reset = ?, reset_anchor = ?,"
         " reset_day = ?, reset_month = ?, zone = ?, duration_s = ?, start_at_ms = ?, manager_id = ?,"
-        " manager_stopped = ?, pooled = ? WHERE id = ?",
+        " manager_stopped = ?, pooled = ?, max_concurrent = ?, allowed_devices = ? WHERE id = ?",
         (*_changeable(user), user.id),
     )
 
@@ -229,13 +230,14 @@ def _changeable(user: User) -> tuple[object, ...]:
         *(user.quota_bytes, user.up_limit_bytes, user.down_limit_bytes, user.terms, user.due_ms),
         *(schedule.mode.value, schedule.anchor.value, schedule.day, schedule.month, schedule.zone),
         *(valid.duration_s, valid.start_at_ms, user.manager, user.manager_stopped, user.pooled),
+        *(user.max_concurrent, sessions.kept_devices(user.allowed_devices)),
     )
 
 
 def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
     number, uuid, name, status, reason, quota, up_limit, down_limit, terms, due_ms, created = row[:11]
     mode, anchor, *others = row[11:18]
-    manager, stopped, pooled, *counted = row[18:]
+    manager, stopped, pooled, max_concurrent, devices, first_connected, last_connected, *counted = row[18:]
     carried_up, carried_down, base_up, base_down, period_start, first, last = counted
     life_up = min(MAX_BYTES, carried_up + billed[0])
     life_down = min(MAX_BYTES, carried_down + billed[1])
@@ -254,6 +256,10 @@ def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
         terms=terms,
         validity=validity.made(_MODES[mode], _ANCHORS[anchor], *others),
         due_ms=due_ms,
+        max_concurrent=max_concurrent,
+        allowed_devices=sessions.devices_of(devices),
+        first_connected_ms=first_connected,
+        last_connected_ms=last_connected,
         created_ms=created,
         up_bytes=life_up - base_up,
         down_bytes=life_down - base_down,

@@ -175,6 +175,7 @@ class Collector:
         self.totals[place] = (max(up, row.up), max(down, row.down))
         if news := sum(self.totals[place]) - up - down:
             self.used[row.user, quarter] = self.used.get((row.user, quarter), 0) + news
+
     def _sessions(self, told: Sightings) -> httpx.Response:
         self.sightings.append(told)
         taken = told.salt == self.salt

@@ -1,5 +1,7 @@
 """Desired state, for nodes: asked for by long poll and acknowledged by item.
 
+Penalties are no desired state: a poll brings all of them, and that they changed since the last one is news.
+
 What always holds: a poll that waits ends when there is news, when its time is over, when its client has gone,
 when the node is revoked (401) and when the collector stops.
 """
@@ -22,6 +24,9 @@ _MAX_SYNC_BYTES = 2 * 1024 * 1024
 SINCE = Query(
     name="since", default=0, low=0, high=10**18 - 1, summary="Generation that the node has; 0 for all."
 )
+MARK = Query(
+    name="penalty_mark", default=0, low=0, high=10**18 - 1, summary="Mark of the penalties that the node has."
+)
 WAIT = Query(name="wait", default=0, low=0, high=MAX_POLL_WAIT_S, summary="Seconds to wait for news.")
 
 
@@ -34,9 +39,8 @@ async def poll(parts: Parts, call: Call[None]) -> DesiredState:
         woken = False
         while True:
             state = await parts.data.read(configs.difference, node, call.query["since"])
-            # A recall is news once: a node that has nothing to give must not be answered in a circle.
-            news = state.generation != call.query["since"] or (woken and state.recalled)
-            if news or not await _woken(ear, call, ends_s):
+            state = await parts.sessions.penalised(node, state)
+            if _is_news(call, state, woken=woken) or not await _woken(ear, call, ends_s):
                 return state
             woken = True
             await parts.callers.confirm(call.caller)
@@ -47,6 +51,12 @@ async def acknowledge(parts: Parts, call: Call[SyncReport]) -> None:
     node = NodeId(call.id)
     access.require_own_node(call.actor, node)
     await parts.change(configs.acknowledge, node, call.body, parts.now_ms())
+
+
+def _is_news(call: Call[None], state: DesiredState, *, woken: bool) -> bool:
+    changed = state.generation != call.query["since"] or state.penalty_mark != call.query["penalty_mark"]
+    # A recall is news once: a node that has nothing to give must not be answered in a circle.
+    return changed or (woken and bool(state.recalled))
 
 
 async def _woken(ear: Ear, call: Call[None], ends_s: float) -> bool:
@@ -65,7 +75,7 @@ ROUTES = (
         handler=poll,
         roles=routes.NODES,
         summary="Get what changed in the node's desired state, waiting for news if asked to.",
-        query=(SINCE, WAIT),
+        query=(SINCE, WAIT, MARK),
         answer=DesiredState,
     ),
     Route(

@@ -101,7 +101,7 @@ async def create(parts: Parts, call: Call[NewManager]) -> ManagerView:
 async def page(parts: Parts, call: Call[None]) -> Managers:
     """Some of the managers, by id."""
     after, limit = ManagerId(call.query["after"]), call.query["limit"]
-    found = await parts.data.read(managers.page, after, limit, parts.live(), call.actor)
+    found = await parts.data.read(managers.page, after, limit, parts.sessions.live(), call.actor)
     return Managers(
         [_shown(one, call.actor) for one in found], routes.after(call, [one.manager.id for one in found])
     )
@@ -110,7 +110,7 @@ async def page(parts: Parts, call: Call[None]) -> Managers:
 async def tree(parts: Parts, call: Call[None]) -> Tree:
     """A manager with everybody below him, or all."""
     top = ManagerId(call.query["manager"]) or None
-    found = await parts.data.read(managers.tree, top, parts.live(), call.actor)
+    found = await parts.data.read(managers.tree, top, parts.sessions.live(), call.actor)
     return Tree([_shown(one, call.actor) for one in found])
 
 
@@ -157,7 +157,7 @@ async def _set_password(parts: Parts, call: Call[None], hashed: str | None) -> M
 
 
 async def _one(parts: Parts, call: Call[Any], manager: ManagerId) -> ManagerView:
-    found = await parts.data.read(managers.one, manager, parts.live(), call.actor)
+    found = await parts.data.read(managers.one, manager, parts.sessions.live(), call.actor)
     return _shown(found, call.actor)
 
 

@@ -1,7 +1,7 @@
 """What handlers work with, put together once by main."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -10,7 +10,7 @@ from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
 from collector.hub import Hub
-from shared.names import UserId
+from collector.sessions import Sessions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,18 +35,18 @@ class Joining:
 class Parts:
     """The collector as handlers see it.
 
-    `zone` is the one that new users get; `live` gives the sessions of each user who is online. `document` is
-    the OpenAPI document; `hashing` bounds how many passwords are checked at once, each of which takes 19 MiB.
+    `zone` is the one that new users get; `document` is the OpenAPI document; `hashing` bounds how many
+    passwords are checked at once, each of which takes 19 MiB.
     """
 
     data: Transactions
     hub: Hub
+    sessions: Sessions
     callers: Callers
     logins: Throttle
     hashing: asyncio.Semaphore
     joining: Joining
     zone: str
-    live: Callable[[], Mapping[UserId, int]]
     document: bytes
     now_ms: Callable[[], int]
 

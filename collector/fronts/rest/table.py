@@ -12,6 +12,7 @@ from collector.fronts.rest import (
     managers,
     nodes,
     quarantine,
+    sessions,
     usage,
     users,
 )
@@ -28,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *endpoints.ROUTES,
     *managers.ROUTES,
     *users.ROUTES,
+    *sessions.ROUTES,
     *quarantine.ROUTES,
     *incidents.ROUTES,
     *events.ROUTES,

@@ -42,6 +42,8 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     zone: str
     duration_s: int | None
     start_at_ms: int | None
+    max_concurrent: int | None
+    allowed_devices: tuple[str, ...]
     up_bytes: int
     down_bytes: int
     life_up_bytes: int
@@ -53,6 +55,8 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     first_used_ms: int | None
     last_used_ms: int | None
+    first_connected_ms: int | None
+    last_connected_ms: int | None
 
 
 class Users(msgspec.Struct, frozen=True):
@@ -131,6 +135,8 @@ def _shown(user: User) -> UserView:
         zone=schedule.zone,
         duration_s=valid.duration_s,
         start_at_ms=valid.start_at_ms,
+        max_concurrent=user.max_concurrent,
+        allowed_devices=user.allowed_devices,
         up_bytes=user.up_bytes,
         down_bytes=user.down_bytes,
         life_up_bytes=user.life_up_bytes,
@@ -142,6 +148,8 @@ def _shown(user: User) -> UserView:
         created_ms=user.created_ms,
         first_used_ms=user.first_used_ms,
         last_used_ms=user.last_used_ms,
+        first_connected_ms=user.first_connected_ms,
+        last_connected_ms=user.last_connected_ms,
     )
 
 

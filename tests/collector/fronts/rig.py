@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from collector.domain.users import NewUser
 from collector.fronts.rest import application, table
 from collector.fronts.rest.parts import Joining, Parts
 from collector.hub import Hub
+from collector.sessions import Sessions
 from collector.store.database import Database
+from collector.tracker import Tracker
 from shared.messages import Registration
 from shared.names import EndpointId, ManagerId, NodeId, UserId
 
@@ -34,6 +35,8 @@ URL = "https://collector.test:8443"
 DEADLINE_S = 10.0
 PASSWORD = "correct horse"
 ZONE = "Asia/Tehran"
+WINDOW_S = 30.0
+PENALTY_S = 120.0
 
 _JOINING = Joining(url=URL, ca_pem=CA_PEM, ca_hash=CA_HASH, ttl_s=600)
 
@@ -48,17 +51,26 @@ class Joined:
     token: str
 
 
+@dataclass
+class Clock:
+    """The clocks of sessions: the one for windows and penalties, and the calendar's."""
+
+    now_s: float = 1_000.0
+    now_ms: int = 0
+
+
 @dataclass(kw_only=True)
 class Rig:
-    """A collector without its sockets. `now_ms` is its clock, `live` are the sessions of who is online."""
+    """A collector without its sockets. `now_ms` is its clock."""
 
     runner: asyncio.Runner
     data: Database
     hub: Hub
     parts: Parts
     http: httpx.AsyncClient
-    live: dict[UserId, int]
     now_ms: int
+    tracker: Tracker
+    clock: Clock
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the collector's loop, within the deadline."""
@@ -157,12 +169,22 @@ def opened(directory: Path) -> Iterator[Rig]:
     with asyncio.Runner() as runner:
         data = Database.open(directory)
         hub = Hub()
-        live: dict[UserId, int] = {}
-        made = dataclasses.replace(main.assemble(data, hub, KEY, _JOINING, ZONE), live=lambda: live)
+        clock, tracker = Clock(now_ms=_wall_ms()), Tracker(window_s=WINDOW_S, penalty_s=PENALTY_S)
+        present = Sessions(data, hub, tracker, now_ms=lambda: clock.now_ms, now_s=lambda: clock.now_s)
+        made = main.assemble(data, hub, KEY, _JOINING, ZONE, present)
         transport = httpx.ASGITransport(app=application.application(made, table.ROUTES))
         http = httpx.AsyncClient(transport=transport, base_url=URL, timeout=DEADLINE_S)
         try:
-            yield Rig(runner=runner, data=data, hub=hub, parts=made, http=http, live=live, now_ms=_wall_ms())
+            yield Rig(
+                runner=runner,
+                data=data,
+                hub=hub,
+                parts=made,
+                http=http,
+                now_ms=_wall_ms(),
+                tracker=tracker,
+                clock=clock,
+            )
         finally:
             hub.close()
             runner.run(http.aclose())

@@ -73,6 +73,10 @@ CASES = {
         204, "/api/v1/nodes/{node}/configs/sync", {"generation": 0, "items": []}
     ),
     "POST /api/v1/usage": _for_nodes(200, "/api/v1/usage", {"ledger": "l", "rows": []}),
+    "POST /api/v1/nodes/sessions": _for_nodes(200, "/api/v1/nodes/sessions", {"salt": 0}),
+    "GET /api/v1/sessions": _for_admins(200, "/api/v1/sessions"),
+    "GET /api/v1/users/{id}/sessions": _for_admins(200, "/api/v1/users/{user}/sessions"),
+    "DELETE /api/v1/users/{id}/penalty": _for_admins(204, "/api/v1/users/{user}/penalty"),
     "POST /api/v1/nodes": _for_admins(201, "/api/v1/nodes", {"name": "new-{caller}"}),
     "GET /api/v1/nodes": _for_admins(200, "/api/v1/nodes"),
     "GET /api/v1/nodes/{id}": _for_admins(200, "/api/v1/nodes/{node}"),

@@ -126,6 +126,7 @@ def test_a_database_of_the_first_version_is_migrated_with_what_it_holds(tmp_path
     assert (user.up_bytes, user.down_bytes, user.first_used_ms, user.last_used_ms) == (300, 600, 6, 8)
     assert (user.life_up_bytes, user.life_down_bytes, user.period_start_ms) == (300, 600, 0)
     assert (user.validity, user.due_ms) == (ENDLESS, None)
+    assert (user.max_concurrent, user.allowed_devices, user.first_connected_ms) == (None, (), None)
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[object, ...]]:
