@@ -39,4 +39,5 @@ def lapse(node: Node) -> bool:
     if left is node.penalised:
         return False
     node.penalised = left
+    logs.event(LOGGER, logging.INFO, "penalties", users=len(left))
     return True

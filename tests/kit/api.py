@@ -81,6 +81,15 @@ class Api:
     def usage(self, user: int) -> Answer:
         return self._object("GET", f"/users/{user}/usage")
 
+    def sessions(self, user: int) -> Answer:
+        return self._object("GET", f"/users/{user}/sessions")
+
+    def all_sessions(self) -> Answer:
+        return self._object("GET", "/sessions")
+
+    def lift_penalty(self, user: int) -> None:
+        self.call("DELETE", f"/users/{user}/penalty")
+
     def incidents(self) -> list[Answer]:
         return self._list("/incidents", "incidents")
 

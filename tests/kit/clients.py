@@ -136,7 +136,7 @@ def _sing_box_config(way: Way, place: lab.Place, socks_port: int) -> Mapping[str
         "server": way.server,
         "server_port": way.port,
         "uuid": way.uuid,
-        "inet4_bind_address": place.address,
+        f"inet{_family(way)}_bind_address": _address(place, way),
     }
     inbound = {"type": "socks", "listen": _LOOPBACK, "listen_port": socks_port}
     return {"log": {"level": "warn"}, "inbounds": [inbound], "outbounds": [outbound]}
@@ -148,13 +148,22 @@ def _xray_config(way: Way, place: lab.Place, socks_port: int) -> Mapping[str, An
         "port": way.port,
         "users": [{"id": way.uuid, "encryption": "none"}],
     }
-    outbound = {"protocol": "vless", "sendThrough": place.address, "settings": {"vnext": [server]}}
+    outbound = {"protocol": "vless", "sendThrough": _address(place, way), "settings": {"vnext": [server]}}
     inbound = {"listen": _LOOPBACK, "port": socks_port, "protocol": "socks", "settings": {"udp": False}}
     return {
         "log": {"loglevel": "warning", "access": "none"},
         "inbounds": [inbound],
         "outbounds": [outbound],
     }
+
+
+def _family(way: Way) -> int:
+    return 6 if ":" in way.server else 4
+
+
+def _address(place: lab.Place, way: Way) -> str:
+    """The place's own address of the server's version."""
+    return place.address6 or "" if _family(way) == 6 else place.address
 
 
 def _sing_box_command(config: Path) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.kit import api, clients, lab, programs, servers, source, waiting
+from tests.kit import api, clients, lab, programs, servers, source, waiting, wire
 
 _START_S = 20.0
 _SETTLE_S = 10.0
@@ -22,6 +22,19 @@ _LEFT_BEHIND = "tidegate-kit-"
 
 #: Where clients live when nobody says otherwise: two households, each with one address.
 HOMES = ("home", "cafe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How a fleet shall differ from the usual.
+
+    More settings; an endpoint for IP of both versions; what agent and collector say to each other recorded.
+    """
+
+    collector: Mapping[str, str] = field(default_factory=dict)
+    agent: Mapping[str, str] = field(default_factory=dict)
+    both_versions: bool = False
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,26 +60,38 @@ class Fleet:
     node: int
     endpoint: int
     port: int
+    record: wire.Wire | None = None
     devices: dict[str, clients.Client] = field(default_factory=dict)
     downloads: dict[int, list[clients.Download]] = field(default_factory=dict)
 
-    def add_user(self, name: str, *, quota_bytes: int | None = None, uuid: str | None = None) -> User:
+    def add_user(
+        self,
+        name: str,
+        *,
+        quota_bytes: int | None = None,
+        uuid: str | None = None,
+        max_concurrent: int | None = None,
+    ) -> User:
         """Create a user who may use the endpoint; the collector makes his credential unless it is given."""
-        given = {"quota_bytes": quota_bytes, "uuid": uuid}
+        given = {"quota_bytes": quota_bytes, "uuid": uuid, "max_concurrent": max_concurrent}
         wanted = {field: value for field, value in given.items() if value is not None}
         made = self.api.create_user(name, endpoints=[self.endpoint], **wanted)
         return User(made["id"], name, made["uuid"])
 
-    def way(self, credential: str) -> clients.Way:
-        """What a client with this credential needs to know."""
-        return clients.Way(server=self.lab["node"].address, port=self.port, uuid=credential)
+    def way(self, credential: str, version: int = 4) -> clients.Way:
+        """What a client with this credential needs to know to come by that version of IP."""
+        node = self.lab["node"]
+        server = node.address if version == 4 else node.address6 or ""
+        return clients.Way(server=server, port=self.port, uuid=credential)
 
-    def client(self, user: User, kind: clients.Kind = "sing-box", place: str = HOMES[0]) -> clients.Client:
+    def client(
+        self, user: User, kind: clients.Kind = "sing-box", place: str = HOMES[0], version: int = 4
+    ) -> clients.Client:
         """This user's client of that kind at that place, started when it is first asked for."""
-        name = f"{user.name}-{kind}-{place}"
+        name = f"{user.name}-{kind}-{place}-v{version}"
         if name not in self.devices:
             self.devices[name] = clients.start(
-                self.running, name, kind, place=self.lab[place], way=self.way(user.uuid)
+                self.running, name, kind, place=self.lab[place], way=self.way(user.uuid, version)
             )
         return self.devices[name]
 
@@ -79,11 +104,12 @@ class Fleet:
         mark: int | None = None,
         kind: clients.Kind = "sing-box",
         place: str = HOMES[0],
+        version: int = 4,
         silence_s: float = 10.0,
     ) -> clients.Download:
         """Begin a download of that many bytes, at most `rate` a second; it ends after so much silence."""
         path = f"/bytes/{size_bytes}" + (f"?rate={rate}" if rate else "")
-        client = self.client(user, kind, place)
+        client = self.client(user, kind, place, version)
         download = client.download(self.running, self.source, path, mark=mark, silence_s=silence_s)
         self.downloads.setdefault(user.id, []).append(download)
         return download
@@ -147,7 +173,7 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def opened(homes: Sequence[str] = HOMES) -> Iterator[Fleet]:
+def opened(homes: Sequence[str] = HOMES, wishes: Wishes = Wishes()) -> Iterator[Fleet]:
     """A fleet with one enrolled node that serves, in a lab of its own."""
     end_leftovers()
     with (
@@ -157,7 +183,7 @@ def opened(homes: Sequence[str] = HOMES) -> Iterator[Fleet]:
         programs.opened(directory / "logs") as running,
     ):
         try:
-            yield _built(places, running, directory, afterwards)
+            yield _built(places, running, directory, afterwards, wishes)
         except BaseException as error:
             error.add_note(running.tails())
             raise
@@ -173,20 +199,32 @@ def end_leftovers() -> None:
 
 
 def _built(
-    places: lab.Lab, running: programs.Programs, directory: Path, afterwards: contextlib.ExitStack
+    places: lab.Lab,
+    running: programs.Programs,
+    directory: Path,
+    afterwards: contextlib.ExitStack,
+    wishes: Wishes,
 ) -> Fleet:
     collector = servers.Collector(
-        running=running, place=places["hub"], data=directory / "collector", port=places["hub"].free_port()
+        running=running,
+        place=places["hub"],
+        data=directory / "collector",
+        port=places["hub"].free_port(),
+        more=wishes.collector,
     )
-    agent = servers.Agent(running=running, place=places["node"], directory=directory / "agent")
+    agent = servers.Agent(
+        running=running, place=places["node"], directory=directory / "agent", more=wishes.agent
+    )
     afterwards.callback(agent.end_core)
     first = collector.cli("init")
     collector.start()
     speaker = _speaker(collector, first)
     _wait_for(collector, speaker)
-    node = servers.join(collector, agent, "node-1")
+    record = afterwards.enter_context(wire.tapped(collector, places["node"])) if wishes.recorded else None
+    node = servers.join(collector, agent, "node-1", record.url if record else None)
     port = places["node"].free_port()
-    listen = "0.0.0.0" if places["node"].namespace else places["node"].address
+    everywhere = "::" if wishes.both_versions else "0.0.0.0"
+    listen = everywhere if places["node"].namespace else places["node"].address
     endpoint = speaker.create_endpoint(node, "main", port, listen)["id"]
     agent.start()
     return Fleet(
@@ -200,6 +238,7 @@ def _built(
         node=node,
         endpoint=endpoint,
         port=port,
+        record=record,
     )
 
 

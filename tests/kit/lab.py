@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from tests.kit import netns
@@ -25,6 +26,10 @@ _PORTS = range(15_000, 32_000)
 #: The third number is unusual on purpose: these addresses can be searched for without meeting others.
 _NAMESPACES = "10.213.147"
 _LOOPBACK = "127.213.147"
+#: Each place has a /64 of its own in this /48, as households have.
+_NAMESPACES6 = "fd5a:3c91:7e42"
+
+_IPV6 = Path("/proc/sys/net/ipv6")
 
 _NO_ROOT = (
     "clients are told apart by addresses of 127.0.0.0/8 instead of by network namespaces",
@@ -34,11 +39,17 @@ _NO_ROOT = (
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere programs run: an address, and a namespace where there is one."""
+    """Somewhere programs run: addresses, of version 6 where there is that, and a namespace likewise."""
 
     name: str
     address: str
     namespace: str | None = None
+    address6: str | None = None
+
+    @property
+    def prefixed(self) -> list[str]:
+        """Its addresses as `ip` wants them."""
+        return [f"{self.address}/24", *([f"{self.address6}/48"] if self.address6 else [])]
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
@@ -96,7 +107,7 @@ def namespaces(names: Sequence[str]) -> Iterator[Lab]:
     netns.remove_leftovers()
     token = secrets.token_hex(2)
     places = {
-        name: Place(name, f"{_NAMESPACES}.{number}", netns.name(token, name))
+        name: Place(name, f"{_NAMESPACES}.{number}", netns.name(token, name), _address6(number))
         for number, name in enumerate(["hub", *names], start=1)
     }
     try:
@@ -148,9 +159,13 @@ def _build(places: Sequence[Place]) -> None:
     hub = places[0]
     for place in places:
         netns.make(place.namespace or "")
-    netns.bridge(hub.namespace or "", f"{hub.address}/24")
+    netns.bridge(hub.namespace or "", hub.prefixed)
     for port, place in enumerate(places[1:]):
-        netns.join(hub.namespace or "", place.namespace or "", f"{place.address}/24", port)
+        netns.join(hub.namespace or "", place.namespace or "", place.prefixed, port)
+
+
+def _address6(number: int) -> str | None:
+    return f"{_NAMESPACES6}:{0xD100 + number:x}::{0xE200 + number:x}" if _IPV6.exists() else None
 
 
 def _shuffled_ports() -> list[int]:

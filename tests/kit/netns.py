@@ -29,22 +29,22 @@ def make(namespace: str) -> None:
     ip("-n", namespace, "link", "set", "lo", "up")
 
 
-def bridge(hub: str, address: str) -> None:
-    """Make the bridge that joins the other namespaces; `address` has its prefix length."""
+def bridge(hub: str, addresses: Sequence[str]) -> None:
+    """Make the bridge that joins the other namespaces; addresses have their prefix lengths."""
     ip("-n", hub, "link", "add", "br0", "type", "bridge")
-    ip("-n", hub, "addr", "add", address, "dev", "br0")
+    _address(hub, "br0", addresses)
     ip("-n", hub, "link", "set", "br0", "up")
 
 
-def join(hub: str, namespace: str, address: str, port: int) -> None:
-    """Plug a namespace into port number `port` of the hub's bridge, under this address.
+def join(hub: str, namespace: str, addresses: Sequence[str], port: int) -> None:
+    """Plug a namespace into port number `port` of the hub's bridge, under these addresses.
 
     Its default route ends at the hub, which forwards nothing: programs look for one, and find no way out.
     """
     cable = f"port{port}"
     ip("-n", hub, "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", namespace)
     ip("-n", hub, "link", "set", cable, "master", "br0", "up")
-    ip("-n", namespace, "addr", "add", address, "dev", "eth0")
+    _address(namespace, "eth0", addresses)
     ip("-n", namespace, "link", "set", "eth0", "up")
     ip("-n", namespace, "route", "add", "default", "dev", "eth0")
 
@@ -93,6 +93,13 @@ def ip(*words: str) -> str:
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _address(namespace: str, device: str, addresses: Sequence[str]) -> None:
+    for address in addresses:
+        # Nobody else is on this wire: an address of version 6 need not be looked for first.
+        unseen = ["nodad"] if ":" in address else []
+        ip("-n", namespace, "addr", "add", address, "dev", device, *unseen)
 
 
 def _pids(namespace: str) -> Sequence[int]:

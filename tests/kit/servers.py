@@ -8,7 +8,7 @@ import contextlib
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Collector:
     data: Path
     port: int
     program: programs.Program | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -35,6 +36,7 @@ class Collector:
             "TIDEGATE_COLLECTOR_DATA_DIR": str(self.data),
             "TIDEGATE_COLLECTOR_LISTEN": f"{self.place.address}:{self.port}",
             "TIDEGATE_COLLECTOR_NAMES": self.place.address,
+            **self.more,
         }
 
     def cli(self, *words: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class Agent:
     directory: Path
     name: str = "agent"
     program: programs.Program | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def env(self) -> Mapping[str, str]:
         """Its settings: what the bytes come from is on a private address here."""
@@ -71,6 +74,7 @@ class Agent:
             "TIDEGATE_AGENT_STATE_DIR": str(self.directory / "state"),
             "TIDEGATE_AGENT_RUN_DIR": str(self.directory / "run"),
             "TIDEGATE_AGENT_ALLOW_PRIVATE_TARGETS": "yes",
+            **self.more,
         }
 
     def enroll(self, command: str) -> programs.Done:
@@ -120,10 +124,13 @@ def pid_in(run_file: Path) -> int | None:
     return None
 
 
-def join(collector: Collector, agent: Agent, name: str) -> int:
-    """Enrol a new node as an operator does: one command there, one line here; returns the node's id."""
+def join(collector: Collector, agent: Agent, name: str, through: str | None = None) -> int:
+    """Enrol a new node as an operator does: one command there, one line here; returns the node's id.
+
+    `through` is another address by which the agent shall reach the collector.
+    """
     line = collector.cli("node", "enroll", name)
-    done = agent.enroll(line["command"])
+    done = agent.enroll(f"tidegate-agent enroll {through} {line['token']}" if through else line["command"])
     if done.status:
         raise RuntimeError(f"tidegate-agent enroll ended with {done.status}: {done.err or done.out}")
     return int(line["node"])

@@ -1,4 +1,4 @@
-"""Sessions over the API: counted over nodes, judged, told to polls, written down once, gone with a restart."""
+"""Sessions over the API: counted over nodes, judged, told to polls, written once, gone with a restart."""
 
 import asyncio
 import time
