@@ -7,13 +7,17 @@ from collector.domain.sessions import Rules
 from collector.store.session import Session
 from shared.names import EndpointId, NodeId, UserId
 
+# A list is asked for by IN: joined, SQLite goes through all of it for each user of a node (1.1 s instead of
+# 2 ms for 2,000 of 10,000).
+
 
 def placed(session: Session, node: NodeId, users: Iterable[UserId]) -> list[tuple[UserId, EndpointId]]:
     """On which endpoints of a node these users are placed."""
     rows = session.rows(
-        f"SELECT a.user_id, a.endpoint_id FROM {session.wanted}"
-        " JOIN assignment AS a ON a.user_id = wanted.value"
-        " JOIN endpoint AS e ON e.id = a.endpoint_id WHERE e.node_id = ? AND e.removed_ms IS NULL",
+        "SELECT a.user_id, a.endpoint_id FROM assignment AS a"
+        " JOIN endpoint AS e ON e.id = a.endpoint_id"
+        f" WHERE a.user_id IN (SELECT value FROM {session.wanted})"
+        " AND e.node_id = ? AND e.removed_ms IS NULL",
         (session.numbers(users), node),
     )
     return [(UserId(user), EndpointId(endpoint)) for user, endpoint in rows]
@@ -22,8 +26,9 @@ def placed(session: Session, node: NodeId, users: Iterable[UserId]) -> list[tupl
 def nodes(session: Session, users: Iterable[UserId]) -> frozenset[NodeId]:
     """The nodes that any of these users is placed on."""
     rows = session.rows(
-        f"SELECT DISTINCT e.node_id FROM {session.wanted}"
-        " JOIN assignment AS a ON a.user_id = wanted.value JOIN endpoint AS e ON e.id = a.endpoint_id",
+        "SELECT DISTINCT e.node_id FROM assignment AS a"
+        " JOIN endpoint AS e ON e.id = a.endpoint_id"
+        f" WHERE a.user_id IN (SELECT value FROM {session.wanted})",
         (session.numbers(users),),
     )
     return frozenset(NodeId(node) for (node,) in rows)
@@ -32,9 +37,9 @@ def nodes(session: Session, users: Iterable[UserId]) -> frozenset[NodeId]:
 def rules(session: Session, users: Iterable[UserId]) -> list[Rules]:
     """The rules of those of these users who have any."""
     rows = session.rows(
-        f"SELECT u.id, u.max_concurrent, u.allowed_devices FROM {session.wanted}"
-        ' JOIN "user" AS u ON u.id = wanted.value'
-        " WHERE (u.max_concurrent IS NOT NULL OR u.allowed_devices IS NOT NULL) AND u.removed_ms IS NULL",
+        'SELECT id, max_concurrent, allowed_devices FROM "user"'
+        f" WHERE id IN (SELECT value FROM {session.wanted})"
+        " AND (max_concurrent IS NOT NULL OR allowed_devices IS NOT NULL) AND removed_ms IS NULL",
         (session.numbers(users),),
     )
     return [

@@ -20,10 +20,9 @@ async def alive(host: control.Control, ports: Mapping[EndpointId, int]) -> list[
     known = await host.connections(None)
     try:
         # Asked after the host was: what ended in between is left out, what began comes with the next list.
-        live = await asyncio.to_thread(_live, ports)
+        return await asyncio.to_thread(lambda: matched(known, _live(ports)))
     except OSError as error:
         raise base.DriverError(f"the kernel does not list connections: {error.strerror}") from None
-    return matched(known, live)
 
 
 def matched(
