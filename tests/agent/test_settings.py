@@ -18,6 +18,7 @@ def test_an_empty_environment_is_enough() -> None:
     assert not loaded.splice
     assert not loaded.allow_private_targets
     assert (loaded.pace.poll_s, loaded.pace.heartbeat_s, loaded.fence_s) == (0.25, 15, 60)
+    assert loaded.pace.sessions_s == 5
 
 
 def test_each_setting_is_taken(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_without_any_setting_the_collector_serves_https_under_its_host_name() ->
     assert read.data_dir == Path("/var/lib/tidegate-collector")
     assert read.own_ca
     assert (read.enrol_ttl_s, read.zone, read.log_level) == (600, "UTC", "info")
+    assert (read.session_window_s, read.penalty_s) == (30, 120)
 
 
 def test_the_url_follows_from_the_first_name_and_the_port() -> None:
