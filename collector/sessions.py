@@ -6,6 +6,7 @@ UTC day; a restart makes a new one, and forgets who is online and every penalty.
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -20,15 +21,20 @@ from collector.domain.presence import Counts, News
 from collector.domain.sessions import Salt, Salts
 from collector.hub import Hub
 from collector.tracker import Person, Tracker
+from shared import logs
 from shared.messages import DesiredState, Sightings, SightingsAnswer
 from shared.messages import Penalty as ToldPenalty
 from shared.names import NodeId, UserId
+
+LOGGER = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Seconds between looks at who has gone offline and which penalties are over.
 TICK_S = 1.0
+#: What waits to be written while the database refuses; beyond that the oldest is given up, and said so.
+MAX_NEWS = 100_000
 _NUMBER_BITS = 48
 
 
@@ -154,7 +160,10 @@ class Sessions:
                 raise
 
     def _put_back(self, news: list[News]) -> None:
-        self._tracker.news = [*news, *self._tracker.news]
+        waiting = [*news, *self._tracker.news]
+        self._tracker.news = waiting[-MAX_NEWS:]
+        if lost := len(waiting) - len(self._tracker.news):
+            logs.event(LOGGER, logging.ERROR, "presence_lost", events=lost)
 
     def _turned(self) -> Salts:
         today = rules.day(self._now_ms())

@@ -11,11 +11,13 @@ from collector.app import users
 from collector.app.sessions import note
 from collector.domain import refusals
 from collector.domain.access import SYSTEM
+from collector.domain.presence import News, Turn
 from collector.domain.users import UserChanges
 from collector.sessions import Sessions
 from collector.store.session import Session
 from collector.tracker import Tracker
 from shared.messages import DesiredState
+from shared.names import UserId
 from tests.collector.fronts import sightings
 from tests.collector.fronts.rig import PENALTY_S, WINDOW_S, Joined, Rig
 from tests.collector.fronts.sightings import named
@@ -185,3 +187,18 @@ def test_what_the_database_refused_to_note_is_noted_with_the_next_try(
     monkeypatch.setattr("collector.app.sessions.note", note)
     assert rig.send("POST", "/api/v1/nodes/sessions", body, token=node.token).status_code == 200
     assert sightings.told(rig, alice) == ["USER_CONNECTED", "USER_PENALISED"]
+
+
+def test_what_waits_to_be_noted_takes_bounded_room(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_session: Session, *_about: object) -> None:
+        raise refusals.Refused(refusals.Kind.UNAVAILABLE, "the disk is full")
+
+    monkeypatch.setattr("collector.app.sessions.note", full)
+    monkeypatch.setattr("collector.sessions.MAX_NEWS", 3)
+    rig.tracker.news = [News(turn=Turn.CONNECTED, user=UserId(user), at_s=0.0) for user in range(1, 6)]
+    with pytest.raises(refusals.Refused):
+        rig.run(rig.parts.sessions.tick())
+    assert [one.user for one in rig.tracker.news] == [3, 4, 5]
+    assert [record.message for record in caplog.records] == ["presence_lost"]
