@@ -6,6 +6,8 @@ import pytest
 
 from collector.domain.users import Status
 from collector.tasks import managers as task
+from shared.messages import Sighting
+from shared.names import EndpointId, NodeId, UserId
 from tests.collector.fronts.rig import PASSWORD, ZONE, Rig
 
 PATH = "/api/v1/managers"
@@ -241,8 +243,8 @@ def test_live_counts_are_shown_at_every_height(rig: Rig) -> None:
     top = rig.manager("top")
     leaf = rig.manager("leaf", top)
     user = rig.user("ann", manager=leaf)
-    rows = [Sighting(user, EndpointId(1), f"{number:032x}") for number in range(3)]
-    rig.tracker.admit(NodeId(1), 1, rows, [(user, EndpointId(1))], rig.clock.now_s)
+    rows = [Sighting(UserId(user), EndpointId(1), f"{number:032x}") for number in range(3)]
+    rig.tracker.admit(NodeId(1), 1, rows, [(UserId(user), EndpointId(1))], rig.clock.now_s)
     token = rig.admin()
     for manager in (top, leaf):
         shown = rig.send("GET", f"{PATH}/{manager}", token=token).json()
