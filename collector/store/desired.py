@@ -18,10 +18,11 @@ def apply(session: Session, user: UserId | None, differences: Iterable[Differenc
     changed = list(differences)
     nodes = frozenset(one.place.node for one in changed)
     generations = {node: _next_generation(session, node) for node in nodes}
-    session.run_many(
-        "INSERT INTO desired (node_id, key, generation, user_id, body) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (node_id, key) DO UPDATE SET generation = excluded.generation, body = excluded.body",
+    session.insert_many(
+        "desired",
+        ("node_id", "key", "generation", "user_id", "body"),
         [(one.place.node, one.place.key, generations[one.place.node], user, one.body) for one in changed],
+        "ON CONFLICT (node_id, key) DO UPDATE SET generation = excluded.generation, body = excluded.body",
     )
     return nodes
 
@@ -52,7 +53,9 @@ def forget_tombstones(session: Session, node: NodeId, acknowledged: int) -> None
         "DELETE FROM desired WHERE node_id = ? AND generation <= ? AND body IS NULL", (node, acknowledged)
     )
     if gone:
-        session.run("UPDATE node SET horizon = MAX(horizon, ?) WHERE id = ?", (acknowledged, node))
+        session.run(
+            "UPDATE node SET horizon = ? WHERE id = ? AND horizon < ?", (acknowledged, node, acknowledged)
+        )
 
 
 def _next_generation(session: Session, node: NodeId) -> int:

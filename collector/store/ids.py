@@ -15,14 +15,15 @@ def following(session: Session, table: Literal["user", "node", "endpoint", "mana
     """The number for a new row."""
     highest = f'SELECT COALESCE(MAX(id), 0) + 1 FROM "{table}"'
     floor = "SELECT value FROM fact WHERE name = ?"
-    return int(session.rows(f"SELECT MAX(({highest}), COALESCE(({floor}), 1))", (_FLOOR,))[0][0])
+    both = session.rows(f"{highest} UNION ALL {floor}", (_FLOOR,))
+    return max(int(number) for (number,) in both)
 
 
 def raise_floor(session: Session, floor: int) -> None:
     """Give out no number below this from now on."""
     session.run(
         "INSERT INTO fact (name, value) VALUES (?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)",
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE fact.value < excluded.value",
         (_FLOOR, floor),
     )
 

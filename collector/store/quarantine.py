@@ -24,7 +24,8 @@ def hold(session: Session, held: Held) -> None:
     totals = (_text(held.up), _text(held.down))
     repeated = session.run(
         "UPDATE quarantine SET up_bytes = ?, down_bytes = ?, last_ms = ?, seen_count = seen_count + 1"
-        " WHERE decision IS NULL AND ledger = ? AND user_id IS ? AND endpoint_id IS ? AND cause = ?"
+        " WHERE decision IS NULL AND ledger = ? AND user_id IS NOT DISTINCT FROM ?"
+        " AND endpoint_id IS NOT DISTINCT FROM ? AND cause = ?"
         " AND (user_id IS NOT NULL OR content = ?)",
         (*totals, held.last_ms, held.ledger, user, endpoint, held.cause.value, held.content),
     )

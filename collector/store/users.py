@@ -118,8 +118,8 @@ def save_standing(session: Session, users: Collection[User]) -> None:
     """Store status, reason and the next due moment of many users; the removed have none."""
     session.hot.forget(user.id for user in users)
     session.run_many(
-        'UPDATE "user" SET status = ?, reason = ?, due_ms = CASE WHEN removed_ms IS NULL THEN ? END'
-        " WHERE id = ?",
+        'UPDATE "user" SET status = ?, reason = ?,'
+        " due_ms = CASE WHEN removed_ms IS NULL THEN CAST(? AS BIGINT) END WHERE id = ?",
         [(user.status.value, user.reason, user.due_ms, user.id) for user in users],
     )
 
