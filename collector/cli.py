@@ -76,7 +76,12 @@ def _init(asked: argparse.Namespace) -> None:
     data_dir.prepare(path)
     with data_dir.locked(path):
         password = passwords.new_password()
-        with contextlib.closing(program.open_database(settings, new=True)) as data:
+        with contextlib.closing(program.open_database(settings, new=True, alone=True)) as data:
+            if settings.database is not None and data.read_now(nodes.every):
+                raise CommandError(
+                    f"the PostgreSQL database {settings.database} belongs to a collector that has nodes:"
+                    " restore that collector's data directory from a backup, or choose another database"
+                )
             data.write_now(_first_admin, asked.admin, passwords.hash_password(password), program.now_ms())
         join = program.joining(settings)
         data_dir.make_key(path)

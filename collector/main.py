@@ -20,6 +20,7 @@ import uvloop
 from collector import certificates, data_dir
 from collector.app import restarts
 from collector.domain.phases import Watch
+from collector.domain.refusals import Refused
 from collector.fronts.rest import application, openapi, parts, table
 from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
@@ -27,7 +28,8 @@ from collector.fronts.rest.transactions import Transactions
 from collector.hub import Hub
 from collector.sessions import TICK_S, Sessions
 from collector.settings import Settings
-from collector.store.database import FILE, Database
+from collector.store.database import Database
+from collector.store.engines.engine import Unusable
 from collector.tasks import clock, managers
 from collector.tracker import Tracker
 from shared import logs
@@ -59,7 +61,7 @@ def serve(settings: Settings) -> None:
     logs.configure(settings.log_level)
     hush()
     with data_dir.locked(settings.data_dir), _listening(settings) as listener:
-        data = open_database(settings)
+        data = open_database(settings, alone=True)
         try:
             data.write_now(restarts.begin, now_ms())
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -74,15 +76,16 @@ def hush() -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
-def open_database(settings: Settings, *, new: bool = False) -> Database:
+def open_database(settings: Settings, *, new: bool = False, alone: bool = False) -> Database:
     """Open the database; only `init` may find none there and make a `new` one. Raises StartError.
 
     An empty database knows no node: one made in place of a lost one would turn every node away for good.
+    `alone` is for whoever must be the only one that serves from it.
     """
-    if not new and not (settings.data_dir / FILE).exists():
-        raise StartError(f"{settings.data_dir / FILE} is missing: restore it from a backup")
     try:
-        return Database.open(settings.data_dir)
+        return Database.open(settings.data_dir, settings.database, new=new, alone=alone)
+    except Unusable as unusable:
+        raise StartError(str(unusable)) from unusable
     except Exception as error:
         raise StartError(f"{settings.data_dir}: the database cannot be opened: {error}") from error
 
@@ -216,6 +219,8 @@ async def _watch(data: Database, hub: Hub) -> None:
         try:
             if await data.changed_elsewhere():
                 hub.wake_all()
+        except Refused:
+            LOGGER.debug("watch_refused")  # commits meanwhile are noticed when the database is back
         except Exception:
             LOGGER.exception("watch_failed")
             hub.wake_all()
@@ -226,6 +231,8 @@ async def _clock(data: Database, hub: Hub) -> None:
     while True:
         try:
             await clock.run(data, hub.wake, now_ms, hub.managers.wake)
+        except Refused as refused:
+            logs.event(LOGGER, logging.WARNING, "clock_refused", why=refused.detail)
         except Exception:
             LOGGER.exception("clock_failed")
         await asyncio.sleep(_CLOCK_EVERY_S)
@@ -236,6 +243,8 @@ async def _managers(data: Database, hub: Hub, present: Sessions) -> None:
     while True:
         try:
             watches = await managers.run(data, hub.wake, present.live, watches, now_ms)
+        except Refused as refused:
+            logs.event(LOGGER, logging.WARNING, "managers_refused", why=refused.detail)
         except Exception:
             LOGGER.exception("managers_failed")
         await hub.managers.wait(_MANAGERS_EVERY_S)
@@ -245,6 +254,8 @@ async def _presence(present: Sessions) -> None:
     while True:
         try:
             await present.tick()
+        except Refused as refused:
+            logs.event(LOGGER, logging.WARNING, "presence_refused", why=refused.detail)
         except Exception:
             LOGGER.exception("presence_failed")
         await asyncio.sleep(TICK_S)

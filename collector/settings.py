@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collector.domain import resets
+from collector.store import address
+from collector.store.address import Address
 from shared.environment import Reader
 
 PREFIX = "TIDEGATE_COLLECTOR_"
@@ -34,8 +36,8 @@ class Settings:
 
     `names` are the host names and addresses by which agents reach the collector; the first is the main one.
     `url` is what enrolment lines carry. `certificate` is None when our own CA issues one, or behind a proxy.
-    `zone` is the one that new users get. An address counts as connected for `session_window_s` seconds after
-    it was seen; a penalty lasts `penalty_s`.
+    `zone` is the one that new users get. `database` is None for SQLite in the data directory. An address
+    counts as connected for `session_window_s` seconds after it was seen; a penalty lasts `penalty_s`.
     """
 
     data_dir: Path
@@ -50,6 +52,7 @@ class Settings:
     session_window_s: float
     penalty_s: float
     log_level: str
+    database: Address | None = None
 
     @property
     def own_ca(self) -> bool:
@@ -80,9 +83,21 @@ def read(environ: Mapping[str, str]) -> Settings:
         session_window_s=reader.number("SESSION_WINDOW_S", 30.0, low=1.0, high=3_600.0),
         penalty_s=reader.number("PENALTY_S", 120.0, low=1.0, high=86_400.0),
         log_level=reader.choice("LOG_LEVEL", "info", among=_LEVELS),
+        database=_database(reader),
     )
     reader.finish()
     return settings
+
+
+def _database(reader: Reader) -> Address | None:
+    url = reader.secret("DATABASE_URL")
+    if url is None:
+        return None
+    try:
+        return address.parsed(url.strip())
+    except ValueError as wrong:
+        reader.problem(f"{PREFIX}DATABASE_URL: {wrong}")
+        return None
 
 
 def _certificate(reader: Reader, *, behind_proxy: bool) -> OwnCertificate | None:

@@ -1,47 +1,35 @@
 """The database of one collector: one writer, a few readers, group commit (design: Storage).
 
-What always holds:
-- A write is answered after the commit that holds it, with synchronous=FULL: what was said is on the disk.
+What always holds, on either engine:
+- A write is answered after the commit that holds it, and a commit is on the disk: what was said is there.
 - Writes that wait together share one commit, each in a savepoint of its own: one that fails undoes itself
   only. When the commit fails, all of them fail and nothing is half done.
-- A database that cannot be written (full disk) refuses with words and works again when it can.
+- A database that cannot be used (full disk, no connection) refuses with words and works again when it can.
 """
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import queue
-import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import peewee
-from playhouse import migrations
-
 from collector.domain import refusals
-from collector.store import tables
+from collector.store.address import Address
+from collector.store.engines.engine import Engine, Unsure, Unusable
+from collector.store.engines.sqlite import Sqlite
 from collector.store.session import Session
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FILE = "user.db"
-_MIGRATIONS = Path(__file__).with_name("migrations")
 #: Writes that may share a commit; bounds how long the first of them waits for the last.
 _GROUP = 256
 _READERS = 2
-_PRAGMAS = {
-    "journal_mode": "wal",
-    "synchronous": "full",
-    "foreign_keys": 0,
-    "busy_timeout": 10_000,
-    "cache_size": -16_000,
-    "wal_autocheckpoint": 10_000,
-    "journal_size_limit": 64 * 1024 * 1024,
-}
 
 
 @dataclass(frozen=True)
@@ -54,9 +42,9 @@ class _Job:
 class Database:
     """Runs functions of a session, synchronous ones, off the event loop."""
 
-    def __init__(self, database: peewee.Database) -> None:
-        self._database = database
-        self._session = Session(database)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._session = Session(engine)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = concurrent.futures.ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         self._version: int | None = None
@@ -65,13 +53,21 @@ class Database:
         self._writer.start()
 
     @classmethod
-    def open(cls, directory: Path) -> "Database":
-        """Open the database in this directory, made and migrated where needed."""
-        database = peewee.SqliteDatabase(str(directory / FILE), pragmas=_PRAGMAS, timeout=10)
-        database.bind(tables.ALL)
-        with database.connection_context():
-            migrations.Runner(database, str(_MIGRATIONS)).up()
-        return cls(database)
+    def open(
+        cls, directory: Path, address: Address | None = None, *, new: bool = True, alone: bool = False
+    ) -> "Database":
+        """Open the database at this address, or the file in this directory; migrated where needed.
+
+        Only a `new` one may be missing. On PostgreSQL, `alone` is for the one process that serves.
+        Raises Unusable, and whatever SQLite says of a file that is none.
+        """
+        made = cls(_engine(directory, address, alone=alone))
+        try:
+            made._aside(lambda _: made._engine.open(new=new)).result()
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     async def write(
         self, function: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
@@ -96,49 +92,49 @@ class Database:
         self, function: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """The same for callers without an event loop."""
-        with _translated(), self._database.atomic():
+        with self._in_words(), self._engine.reading():
             return function(self._session, *args, **kwargs)
 
     async def changed_elsewhere(self) -> bool:
         """Whether another process has committed since the last call."""
-        job = _Job(self._is_changed, concurrent.futures.Future(), alone=True)
-        self._jobs.put(job)
-        return bool(await asyncio.wrap_future(job.done))
+        return bool(await asyncio.wrap_future(self._aside(self._is_changed)))
 
     def close(self) -> None:
         """Finish what is queued, then close."""
         self._jobs.put(None)
         self._writer.join()
         self._readers.shutdown()
-        self._database.close()
+        self._engine.close()
 
     def _submit(self, work: Callable[[Session], T]) -> concurrent.futures.Future[T]:
         job = _Job(work, concurrent.futures.Future())
         self._jobs.put(job)
         return job.done
 
-    def _is_changed(self, session: Session) -> bool:
-        # On the writer's own connection the version moves for commits of other connections only, and the
-        # readers never commit anything.
-        before, self._version = self._version, self._others(session)
-        return before is not None and before != self._version
+    def _aside(self, work: Callable[[Session], T]) -> concurrent.futures.Future[T]:
+        """Run something on the writer's thread, in no transaction of ours."""
+        job = _Job(work, concurrent.futures.Future(), alone=True)
+        self._jobs.put(job)
+        return job.done
 
-    def _others(self, session: Session) -> int:
-        return int(session.rows("PRAGMA data_version")[0][0])
+    def _is_changed(self, _session: Session) -> bool:
+        with self._in_words():
+            before, self._version = self._version, self._engine.others()
+        return before is not None and before != self._version
 
     def _remember(self) -> None:
         """Forget what another process may have changed."""
-        before, self._remembered = self._remembered, self._others(self._session)
+        before, self._remembered = self._remembered, self._engine.others()
         if before != self._remembered:
             self._session.hot.forget_all()
 
     def _write_forever(self) -> None:
-        with self._database.connection_context():
-            while (first := self._jobs.get()) is not None:
-                group = [first, *self._waiting()]
-                for job in (one for one in group if one.alone):
-                    _settle(job, functools.partial(job.work, self._session))
-                self._commit([job for job in group if not job.alone])
+        while (first := self._jobs.get()) is not None:
+            group = [first, *self._waiting()]
+            for job in (one for one in group if one.alone):
+                _settle(job, functools.partial(job.work, self._session))
+            self._commit([job for job in group if not job.alone])
+        self._engine.disconnect()
 
     def _waiting(self) -> list[_Job]:
         group: list[_Job] = []
@@ -154,12 +150,14 @@ class Database:
         return group
 
     def _commit(self, group: list[_Job]) -> None:
+        if not group:
+            return
         outcomes: list[Callable[[], Any]] = []
         try:
-            with _translated(), self._database.atomic("IMMEDIATE"):
+            with self._in_words(), self._engine.writing():
                 self._remember()
                 outcomes = [self._outcome(job) for job in group]
-        except refusals.Refused as failure:
+        except Exception as failure:  # noqa: BLE001 - handed to the callers as it is
             self._session.hot.forget_all()
             outcomes = [_raiser(failure)] * len(group)
         for job, outcome in zip(group, outcomes, strict=True):
@@ -168,36 +166,55 @@ class Database:
     def _outcome(self, job: _Job) -> Callable[[], Any]:
         self._session.hot.touched = False
         try:
-            with self._database.atomic():
+            with self._savepoint():
                 value = job.work(self._session)
-        except (peewee.OperationalError, sqlite3.OperationalError):
-            raise  # the disk, not the job: nothing of this group may be called done
-        except Exception as failure:  # noqa: BLE001 - handed to the caller as it is
+        except Exception as failure:
+            if self._engine.why(failure) is not None:
+                raise  # the database, not the job: nothing of this group may be called done
             if self._session.hot.touched:
                 self._session.hot.forget_all()
             return _raiser(failure)
         return lambda: value
 
+    @contextlib.contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        # Always the same name, so that drivers prepare these statements once.
+        self._session.run("SAVEPOINT job")
+        try:
+            yield
+        except BaseException:
+            self._session.run("ROLLBACK TO SAVEPOINT job")
+            self._session.run("RELEASE SAVEPOINT job")
+            raise
+        self._session.run("RELEASE SAVEPOINT job")
 
-class _translated:  # noqa: N801 - reads as a statement: with _translated():
-    """Turns a database that cannot be used into a refusal in words."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, (peewee.OperationalError, sqlite3.OperationalError)):
-            detail = (
-                f"the database cannot be used now ({_first(error)}); nothing was changed, try again later"
-            )
+    @contextlib.contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turns a database that cannot be used into a refusal in words."""
+        try:
+            yield
+        except Exception as error:
+            why = self._engine.why(error)
+            if why is None:
+                raise
+            changed = "whether anything was changed is not known: look before you try again"
+            if not isinstance(error, Unsure):
+                changed = "nothing was changed, try again later"
+            detail = f"the database cannot be used now ({why}); {changed}"
             raise refusals.Refused(refusals.Kind.UNAVAILABLE, detail) from error
 
 
-def _first(error: BaseException) -> BaseException:
-    """What went wrong first: a full disk ends the transaction, and what fails after it says only that."""
-    while isinstance(error.__context__, peewee.DatabaseError | sqlite3.Error):
-        error = error.__context__
-    return error
+def _engine(directory: Path, address: Address | None, *, alone: bool) -> Engine:
+    if address is None:
+        return Sqlite(directory)
+    try:
+        from collector.store.engines.postgres import Postgres  # noqa: PLC0415 - an install without it needs no driver
+    except ImportError as error:
+        raise Unusable(
+            "PostgreSQL needs a driver that is not installed: pip install 'tidegate[collector,postgres]',"
+            f" or run without it on SQLite ({error})"
+        ) from error
+    return Postgres(address, alone=alone)
 
 
 def _raiser(failure: Exception) -> Callable[[], Any]:

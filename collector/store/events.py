@@ -13,8 +13,9 @@ def append(session: Session, event: Event) -> None:
 
 def append_all(session: Session, events: list[Event]) -> None:
     """Store events in their order."""
-    session.run_many(
-        "INSERT INTO event (at_ms, actor, kind, subject, data) VALUES (?, ?, ?, ?, ?)",
+    session.insert_many(
+        "event",
+        ("at_ms", "actor", "kind", "subject", "data"),
         [(one.at_ms, one.actor, one.kind, one.subject, msgspec.json.encode(one.data)) for one in events],
     )
 

@@ -10,10 +10,11 @@ from shared.names import NodeId
 
 def append(session: Session, node: NodeId, incidents: Iterable[Incident], now_ms: int) -> None:
     """Store incidents; those known already are left as they are."""
-    session.run_many(
-        "INSERT INTO incident (node_id, number, at_ms, received_ms, kind, detail) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (node_id, number) DO NOTHING",
+    session.insert_many(
+        "incident",
+        ("node_id", "number", "at_ms", "received_ms", "kind", "detail"),
         [(node, one.number, one.at_ms, now_ms, one.kind, one.detail) for one in incidents],
+        "ON CONFLICT (node_id, number) DO NOTHING",
     )
 
 

@@ -3,23 +3,25 @@
 Models serve the catalogue; the hot path asks the session for set-based SQL on the same connection.
 """
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import peewee
-
+from collector.store.engines.engine import Engine
 from collector.store.hot import Hot
 
 
 class Session:
-    """Statements inside the current transaction of this thread, and what the writer remembers."""
+    """Statements inside the current transaction of this thread, with `?` for parameters.
 
-    def __init__(self, database: peewee.Database) -> None:
+    `hot` is what the writer remembers.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self.hot = Hot()
-        # peewee leaves these two untyped
-        self._execute: Callable[[str, Sequence[object]], Any] = database.execute_sql
-        self._connection: Callable[[], Any] = database.connection
+        self._execute = engine.execute
+        #: A table `wanted` with a column `value`; its one parameter is made by `numbers`.
+        self.wanted = engine.wanted
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
@@ -29,21 +31,30 @@ class Session:
         """Run one statement; returns the rows it touched."""
         return int(self._execute(sql, parameters).rowcount)
 
-    #: A table `wanted` with a column `value`; its one parameter is made by `numbers`.
-    wanted = "json_each(?) AS wanted"
-
     def numbers(self, values: Iterable[int]) -> object:
         """The parameter of `wanted`: these numbers, each once and in order."""
-        return json.dumps(sorted(set(values)))
+        return self._engine.numbers(values)
 
     def update_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Set values of rows found by their keys; a row is its keys, then its values, all whole numbers."""
-        wanted = [f"{name} = ?{place}" for place, name in enumerate((*keys, *values), 1)]
-        where, news = " AND ".join(wanted[: len(keys)]), ", ".join(wanted[len(keys) :])
-        self.run_many(f"UPDATE {table} SET {news} WHERE {where}", rows)
+        """Set values of rows found by their keys; a row is its keys, then its values. No key comes twice."""
+        self._engine.update_many(table, keys, values, rows)
+
+    def insert_many(
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str = ""
+    ) -> None:
+        """Insert many rows in their order; `conflict` is an ON CONFLICT clause. No key comes twice."""
+        self._engine.insert_many(table, columns, rows, conflict)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Run one statement for many rows, compiled once."""
-        self._connection().executemany(sql, rows)
+        self._engine.execute_many(sql, rows)
+
+    def make_month(self, year: int, month: int) -> None:
+        """Keep the history of this UTC month in a partition of its own, where the engine has partitions."""
+        self._engine.make_month(year, month)
+
+    def drop_month(self, year: int, month: int) -> None:
+        """Drop the partition of this UTC month with its rows, where the engine has partitions."""
+        self._engine.drop_month(year, month)

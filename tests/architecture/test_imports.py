@@ -43,7 +43,7 @@ RULES = (
     Rule("collector.domain", ("shared", "msgspec"), "decisions are pure; msgspec declares their values"),
     Rule(
         "collector.store",
-        ("collector.domain", "shared", "peewee", "playhouse", "msgspec"),
+        ("collector.domain", "shared", "peewee", "playhouse", "psycopg", "msgspec"),
         "only the store knows the database",
     ),
     Rule(

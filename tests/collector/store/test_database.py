@@ -13,12 +13,13 @@ from playhouse import migrations
 from collector.domain import refusals
 from collector.domain.users import Status
 from collector.domain.validity import ENDLESS
-from collector.store import admins, database, tables, users
+from collector.store import admins, tables, users
 from collector.store.database import Database
+from collector.store.engines import engine, sqlite
 from collector.store.session import Session
 from shared.names import UserId
 
-_MIGRATIONS = Path(database.__file__).with_name("migrations")
+_MIGRATIONS = engine.MIGRATIONS
 
 
 def _add(session: Session, name: str) -> int:
@@ -57,7 +58,7 @@ def test_commits_of_another_process_are_noticed_and_own_ones_are_not(tmp_path: P
     assert not asyncio.run(db.changed_elsewhere())
     db.write_now(_add, "a")
     assert not asyncio.run(db.changed_elsewhere())
-    other = sqlite3.connect(tmp_path / database.FILE)
+    other = sqlite3.connect(tmp_path / sqlite.FILE)
     with other:
         other.execute("UPDATE admin SET name = 'b'")
     other.close()
@@ -97,7 +98,7 @@ def test_migrations_build_exactly_the_tables_of_the_models(tmp_path: Path) -> No
         fresh.create_tables(tables.ALL)
         wanted = _schema(fresh.connection())  # type: ignore[no-untyped-call]  # peewee leaves it untyped
     fresh.close()
-    migrated = sqlite3.connect(tmp_path / database.FILE)
+    migrated = sqlite3.connect(tmp_path / sqlite.FILE)
     assert _schema(migrated) == wanted
     migrated.close()
 
@@ -106,10 +107,10 @@ def test_a_database_of_the_first_version_is_migrated_with_what_it_holds(tmp_path
     first = tmp_path / "first"
     first.mkdir()
     shutil.copy(_MIGRATIONS / "0001_initial.py", first)
-    old = peewee.SqliteDatabase(str(tmp_path / database.FILE))
+    old = peewee.SqliteDatabase(str(tmp_path / sqlite.FILE))
     with old.connection_context():
         migrations.Runner(old, str(first)).up()
-    with contextlib.closing(sqlite3.connect(tmp_path / database.FILE)) as filled, filled:
+    with contextlib.closing(sqlite3.connect(tmp_path / sqlite.FILE)) as filled, filled:
         filled.execute(
             'INSERT INTO "user" (id, uuid, uuid_key, name, name_key, status, quota_bytes, created_ms)'
             " VALUES (7, 'u', 'k', 'ada', 'ada', 'suspended', 900, 5)"

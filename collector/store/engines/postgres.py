@@ -1,0 +1,220 @@
+"""PostgreSQL: one database, chosen by its URL (rows R11, H9).
+
+Schema `tidegate` holds what must be atomic together, schema `history` the closed hours, a partition a month.
+Both are on the search path, so statements and migrations name tables as they do on SQLite.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from types import NoneType
+from typing import Any
+
+import peewee
+import psycopg
+from playhouse import migrations
+
+from collector.store import tables
+from collector.store.address import Address
+from collector.store.engines import connections, partitions
+from collector.store.engines.engine import MIGRATIONS, Unsure, Unusable
+
+_OLDEST = 130_000
+#: Classes and codes of SQLSTATE that are about the database and not about the statement: connection, right
+#: to connect, read-only standby, deadlocks, lost rights, resources, locks, operator, system, damage.
+_UNUSABLE = ("08", "28", "3D", "25006", "25P03", "40", "42501", "53", "55P03", "57", "58", "XX001", "XX002")
+
+
+class Postgres:
+    """One database. With `alone`, only one process at a time can have it open so: the one that serves."""
+
+    wanted = "unnest(?::bigint[]) AS wanted(value)"
+
+    def __init__(self, address: Address, *, alone: bool) -> None:
+        self._address = address
+        self._database: Any = connections.Connections(address, alone=alone)
+        self._execute = self._database.execute_sql
+        self._types: dict[str, dict[str, str]] = {}
+
+    def open(self, *, new: bool) -> None:
+        """Make the schemas where they may be new, and migrate them."""
+        self._database.bind(tables.ALL)
+        try:
+            self._database.hold()
+            self._require_fitting()
+            if not new and not self._exists():
+                raise Unusable(
+                    f"the PostgreSQL database {self._address} holds no collector: restore it from a backup,"
+                    " or run `tidegate-collector init` with it and a new data directory"
+                )
+            self._make()
+        except (peewee.DatabaseError, peewee.InterfaceError) as error:
+            raise Unusable(self._complaint(error)) from error
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> Any:  # noqa: ANN401 - a driver's cursor
+        """Run one statement."""
+        return self._execute(_translated(sql), parameters)
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """Run one statement for many rows, sent without waiting for the answers."""
+        self._database.connection().cursor().executemany(_translated(sql), rows)
+
+    def numbers(self, values: Iterable[int]) -> object:
+        """The parameter of `wanted`."""
+        return _array(sorted(set(values)))
+
+    def update_many(
+        self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None:
+        """Set values of rows found by their keys, in one statement."""
+        columns = list(zip(*rows, strict=True))
+        if not columns:
+            return
+        names = (*keys, *values)
+        where = " AND ".join(f"old.{name} = new.{name}" for name in keys)
+        news = ", ".join(f"{name} = new.{name}" for name in values)
+        source = f"{self._unnested(table, names)} AS new({', '.join(names)})"
+        self._send(f"UPDATE {table} AS old SET {news} FROM {source} WHERE {where}", columns)  # noqa: S608 - names of ours
+
+    def insert_many(
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str
+    ) -> None:
+        """Insert many rows in one statement."""
+        given = list(zip(*rows, strict=True))
+        if not given:
+            return
+        source = f"SELECT * FROM {self._unnested(table, columns)}"  # noqa: S608 - names of ours
+        self._send(f"INSERT INTO {table} ({', '.join(columns)}) {source} {_translated(conflict)}", given)
+
+    def make_month(self, year: int, month: int) -> None:
+        """Keep the history of this month in a partition of its own."""
+        partitions.make(self._execute, year, month)
+
+    def drop_month(self, year: int, month: int) -> None:
+        """Drop the partition of this month."""
+        partitions.drop(self._execute, year, month)
+
+    def writing(self) -> AbstractContextManager[object]:
+        """A transaction that no other process writes beside."""
+        return self._transaction(connections.WRITE)
+
+    def reading(self) -> AbstractContextManager[object]:
+        """A transaction on one snapshot."""
+        return self._transaction(connections.READ)
+
+    def others(self) -> int:
+        """How many commits of other processes there were."""
+        return int(self._database.others())
+
+    def why(self, error: BaseException) -> str | None:
+        """The first thing that went wrong, without where the server is: that is not for callers."""
+        found: str | None = None
+        at: BaseException | None = error
+        while at is not None:
+            if isinstance(at, (Unsure, connections.Taken)):
+                return str(at)
+            if isinstance(at, psycopg.Error) and _is_unusable(at):
+                found = at.diag.message_primary or "PostgreSQL does not answer"
+            at = at.__context__
+        return found
+
+    def disconnect(self) -> None:
+        """Close the connection of this thread."""
+        self._database.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close_all()
+
+    # --- opening ---------------------------------------------------------------------------------------
+
+    def _require_fitting(self) -> None:
+        version, encoding = self._execute(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
+        ).fetchone()
+        if version < _OLDEST:
+            raise Unusable(
+                f"the PostgreSQL at {self._address} is too old: {_OLDEST // 10_000} or newer is needed"
+            )
+        if encoding != "UTF8":
+            raise Unusable(
+                f"the PostgreSQL database {self._address} is in {encoding}: make it with ENCODING 'UTF8'"
+            )
+
+    def _exists(self) -> bool:
+        found = self._execute("SELECT to_regclass('tidegate.schema_migration') IS NOT NULL").fetchone()
+        return bool(found[0])
+
+    def _make(self) -> None:
+        # A lock of the session: every migration is a transaction of its own.
+        self._execute("SELECT pg_advisory_lock(%s, %s)", connections.OPENING)
+        try:
+            for schema in ("tidegate", "history"):
+                if self._execute("SELECT to_regnamespace(%s) IS NULL", (schema,)).fetchone()[0]:
+                    self._execute(f"CREATE SCHEMA {schema}")
+            migrations.Runner(self._database, str(MIGRATIONS)).up()
+            with self._database.atomic():
+                self._execute(
+                    "INSERT INTO fact (name, value) VALUES (%s, 0) ON CONFLICT DO NOTHING",
+                    (connections.COMMITS,),
+                )
+                partitions.prepare(self._execute)
+        finally:
+            if not self._database.is_broken():
+                self._execute("SELECT pg_advisory_unlock(%s, %s)", connections.OPENING)
+
+    def _complaint(self, error: BaseException) -> str:
+        line = connections.first_line(error)
+        first = error.__context__
+        if isinstance(error, connections.Taken):
+            return f"the PostgreSQL database {self._address} is in use: {line}"
+        if isinstance(first, psycopg.errors.InsufficientPrivilege):
+            user = self._address.user or "USER"
+            return (
+                f"the PostgreSQL database {self._address} cannot be opened: {line};"
+                f" its owner can change that: GRANT CREATE ON DATABASE {self._address.name} TO {user}"
+            )
+        return f"the PostgreSQL database {self._address} cannot be opened: {line}"
+
+    # --- statements ------------------------------------------------------------------------------------
+
+    def _unnested(self, table: str, columns: Sequence[str]) -> str:
+        types = self._types.get(table) or self._learnt(table)
+        return f"unnest({', '.join(f'%s::{types[name]}[]' for name in columns)})"
+
+    def _learnt(self, table: str) -> dict[str, str]:
+        rows = self._execute(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+            (table,),
+        ).fetchall()
+        self._types[table] = types = dict(rows)
+        return types
+
+    def _send(self, sql: str, columns: Sequence[Sequence[object]]) -> None:
+        self._execute(sql, [_array(column) for column in columns])
+
+    def _transaction(self, kind: str) -> AbstractContextManager[object]:
+        made: AbstractContextManager[object] = self._database.atomic(kind)
+        return made
+
+
+@functools.lru_cache(1024)
+def _translated(sql: str) -> str:
+    return sql.replace("?", "%s")
+
+
+def _array(column: Sequence[object]) -> object:
+    """Numbers as PostgreSQL writes an array: cheaper to make than by the driver, one by one."""
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        return f"{{{','.join(map(str, column))}}}"
+    if kinds <= {int, NoneType}:
+        return f"{{{','.join('NULL' if value is None else str(value) for value in column)}}}"
+    return list(column)
+
+
+def _is_unusable(error: psycopg.Error) -> bool:
+    return (error.sqlstate or "").startswith(_UNUSABLE) or (
+        error.sqlstate is None and isinstance(error, psycopg.OperationalError)
+    )
