@@ -1,12 +1,17 @@
-"""What holds for every test: logging is left as it was; where e2e tests are required, none is skipped."""
+"""What holds for every test: logging is left as it was; where e2e tests are required, none is skipped.
+
+A test that takes `store` runs on both engines. One PostgreSQL serves the whole run; nobody may kill it.
+"""
 
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from shared import logs
+from tests.kit import postgres, stores
 
 #: Set by CI: a machine that quietly lacks a component must not pass.
 REQUIRED = os.environ.get("TIDEGATE_TEST_E2E") == "required"
@@ -24,14 +29,31 @@ def _logging_is_left_as_it_was() -> Iterator[None]:
     root.setLevel(level)
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[postgres.Cluster]:
+    """A PostgreSQL; every test takes databases of its own."""
+    with postgres.cluster() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[stores.Store]:
+    """An empty database, not open yet, on either engine."""
+    if request.param == "sqlite":
+        yield stores.SqliteStore(tmp_path)
+        return
+    with stores.on_postgres(request.getfixturevalue("cluster")) as made:
+        yield made
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.skipped and "e2e" in report.keywords:
+    if report.skipped and {"e2e", "postgres"} & set(report.keywords):
         _skipped.append(report.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if REQUIRED and _skipped:
-        terminalreporter.section("e2e tests were skipped where they are required", red=True)
+        terminalreporter.section("tests were skipped where they are required", red=True)
         for name in _skipped:
             terminalreporter.line(name)
 

@@ -1,14 +1,14 @@
 """A fresh fleet for each test."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.collector.app import fleet as made
+from tests.kit.stores import Store
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[made.Fleet]:
-    with made.opened(tmp_path) as one:
+def fleet(store: Store) -> Iterator[made.Fleet]:
+    with made.opened(store) as one:
         yield one

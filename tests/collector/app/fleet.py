@@ -16,6 +16,8 @@ from collector.domain.users import NewUser, User, UserChanges
 from collector.store.database import Database
 from shared.messages import ReportAnswer, Usage
 from shared.names import EndpointId, LedgerId, UserId
+from tests.kit import stores
+from tests.kit.stores import Store
 
 NOW_MS = 1_800_000_000_000
 LEDGER = LedgerId("ledger-a")
@@ -72,9 +74,9 @@ class Fleet:
 
 
 @contextmanager
-def opened(directory: Path) -> Iterator[Fleet]:
-    """A fleet in this directory."""
-    db = Database.open(directory)
+def opened(place: Path | Store) -> Iterator[Fleet]:
+    """A fleet in this store, or in SQLite in this directory."""
+    db = stores.of(place).open()
     try:
         node = db.write_now(nodes.create, NewNode(name="node-1"), ADMIN, NOW_MS).value
         new = NewEndpoint(name="main", protocol="vless", port=443)
@@ -84,9 +86,9 @@ def opened(directory: Path) -> Iterator[Fleet]:
 
 
 @contextmanager
-def reopened(directory: Path) -> Iterator[Fleet]:
-    """The fleet that this directory holds."""
-    db = Database.open(directory)
+def reopened(place: Path | Store) -> Iterator[Fleet]:
+    """The fleet that this store or directory holds."""
+    db = stores.of(place).open()
     try:
         node = db.read_now(nodes.find, "node-1")
         assert node is not None

@@ -1,7 +1,6 @@
 """The clock as main runs it: every batch, then nothing; nodes are woken."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -10,14 +9,15 @@ from collector.tasks import clock
 from shared.names import NodeId
 from tests.collector.app import fleet as made
 from tests.collector.app.fleet import NOW_MS
+from tests.kit.stores import Store
 
 
 def test_a_run_advances_everybody_who_is_due_in_batches_and_a_second_run_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "BATCH", 2)
     woken: list[set[NodeId]] = []
-    with made.opened(tmp_path) as fleet:
+    with made.opened(store) as fleet:
         users = [fleet.user(number, duration_s=60, start_at_ms=NOW_MS) for number in range(5)]
         for _ in range(2):
             asyncio.run(clock.run(fleet.db, lambda nodes: woken.append(set(nodes)), lambda: NOW_MS + 60_000))
