@@ -34,12 +34,17 @@ WRITE = (
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 #: Our advisory locks: the first number is ours, the second says which.
 _SERVE, OPENING = (1_953_064_804, 1), (1_953_064_804, 2)
+_WHO = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+_END = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    " WHERE pid = %s::int AND backend_start = %s::timestamptz"
+)
 _SCHEMAS = "tidegate,history"
 _CONNECT_S = 5
 #: How long a commit's outcome is asked for: a server that was killed replays its log first.
 _OUTCOME_S = 15.0
 _ASK_EVERY_S = 0.05
-_SESSION = {
+SESSION = {
     "search_path": _SCHEMAS,
     "synchronous_commit": "on",
     "lock_timeout": "10s",
@@ -56,6 +61,17 @@ class Taken(peewee.OperationalError):
     """Another collector serves from this database."""
 
 
+class _OfThread(threading.local):
+    """What the thread that writes knows; all others have the same with nothing in it."""
+
+    writing_on: object = None
+    session: tuple[object, object] = (None, None)
+    transaction = ""
+    #: The row of commits as this transaction has left it, and how many of them were ours.
+    counted = 0
+    commits = 0
+
+
 class Connections(_Base):  # type: ignore[misc]  # peewee has no types
     """One connection a thread. Numbers are 64 bits wide, as SQLite's are."""
 
@@ -70,11 +86,7 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
         self._every: list[psycopg.Connection[Any]] = []
         self._changing = threading.Lock()
         self._lost = False
-        # The rest belongs to the writer's thread.
-        self._holder: object = None
-        self._transaction = ""
-        self._counted = 0
-        self._own = 0
+        self._mine = _OfThread()
 
     # --- connections -----------------------------------------------------------------------------------
 
@@ -112,33 +124,45 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
     # --- transactions ----------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Take the lock of whoever serves, on this thread's connection. Raises Taken."""
-        if not self._alone or self._holder is self.connection():
+        """Make this thread's connection the one that writes; who serves needs his lock. Raises Taken."""
+        if self._mine.writing_on is self.connection():
             return
-        taken = self.execute_sql("SELECT pg_try_advisory_lock(%s, %s)", _SERVE).fetchone()[0]
-        if not taken:
+        if self._alone and not self._take() and not (self._end_last() and self._take()):
             raise Taken("another tidegate-collector serves from this database")
-        self._holder = self.connection()
+        self._mine.session = self.execute_sql(_WHO).fetchone()
+        self._mine.writing_on = self.connection()
+
+    def _take(self) -> bool:
+        return bool(self.execute_sql("SELECT pg_try_advisory_lock(%s, %s)", _SERVE).fetchone()[0])
+
+    def _end_last(self) -> bool:
+        """End this thread's last session: the server need not know yet that its connection broke."""
+        return bool(self.execute_sql(_END, self._mine.session).fetchall())
 
     def begin(self, kind: str = "BEGIN") -> None:
         """Begin a transaction, over a new connection where the old one broke meanwhile."""
-        stale = not self.is_closed()
-        try:
+        if self.is_closed() or not self._has_begun(kind):
             try:
-                self._begin(kind)
-            except peewee.OperationalError:
-                if not (stale and self.is_broken()):
-                    raise
                 self.renew()
                 self._begin(kind)
-        except peewee.OperationalError as error:
-            self._tell_lost(error)
-            raise
+            except peewee.OperationalError as error:
+                self._tell_lost(error)
+                raise
         self._tell_back()
+
+    def _has_begun(self, kind: str) -> bool:
+        try:
+            self._begin(kind)
+        except peewee.OperationalError as error:
+            if not self.is_broken():
+                raise
+            self._tell_lost(error)
+            return False
+        return True
 
     def commit(self) -> None:
         """Commit; when the connection breaks meanwhile, find out what became of it. Raises Unsure."""
-        transaction, self._transaction = self._transaction, ""
+        transaction, self._mine.transaction = self._mine.transaction, ""
         try:
             if self.execute_sql("COMMIT").statusmessage != "COMMIT":
                 raise peewee.InternalError("a statement failed unnoticed, and the transaction with it")
@@ -148,7 +172,7 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
             self._tell_lost(error)
             if not self._was_committed(transaction):
                 raise
-        self._own += bool(transaction)
+        self._mine.commits += bool(transaction)
 
     def rollback(self) -> None:
         """Roll back; a connection that broke has done so already."""
@@ -157,24 +181,24 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
 
     def others(self) -> int:
         """How many commits of other processes there were."""
-        if self._transaction:
-            return self._counted - self._own - 1
+        if self._mine.transaction:
+            return self._mine.counted - self._mine.commits - 1
         self.begin(READ)
         try:
             cursor = self.execute_sql("SELECT value FROM fact WHERE name = %s", (COMMITS,))
-            return int(cursor.fetchone()[0]) - self._own
+            return int(cursor.fetchone()[0]) - self._mine.commits
         finally:
             self.rollback()
 
     def _begin(self, kind: str) -> None:
-        self._transaction = ""
+        self._mine.transaction = ""
         if kind is WRITE:
             self.hold()
         try:
             cursor = self.execute_sql(kind)
             if kind is WRITE:
                 cursor.nextset()
-                self._counted, self._transaction = cursor.fetchone()
+                self._mine.counted, self._mine.transaction = cursor.fetchone()
         except peewee.OperationalError:
             self.rollback()
             raise
@@ -188,6 +212,7 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
                 asked = self.execute_sql("SELECT pg_xact_status(%s::xid8)", (transaction,))
                 if (status := asked.fetchone()[0]) in {"committed", "aborted"}:
                     return bool(status == "committed")
+                self._end_last()
             except peewee.OperationalError as error:
                 LOGGER.debug("outcome_unknown_yet", exc_info=error)
             pause.wait(_ASK_EVERY_S)
@@ -233,7 +258,7 @@ def _parameters(address: Address) -> dict[str, object]:
         "password": address.password,
         **dict(address.options),
     }
-    options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
     return {name: value for name, value in given.items() if value is not None} | {
         "options": options,
         "application_name": "tidegate-collector",

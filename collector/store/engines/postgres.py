@@ -19,7 +19,7 @@ from collector.store.address import Address
 from collector.store.engines import connections, partitions
 from collector.store.engines.engine import MIGRATIONS, Unsure, Unusable
 
-_OLDEST = 130_000
+_OLDEST = 140_000
 #: Classes and codes of SQLSTATE that are about the database and not about the statement: connection, right
 #: to connect, read-only standby, deadlocks, lost rights, resources, locks, operator, system, damage.
 _UNUSABLE = ("08", "28", "3D", "25006", "25P03", "40", "42501", "53", "55P03", "57", "58", "XX001", "XX002")

@@ -1,25 +1,13 @@
-"""Group commit, failures, migrations."""
+"""Group commit, failures, and what other processes do, on both engines."""
 
 import asyncio
-import contextlib
-import shutil
-import sqlite3
-from pathlib import Path
 
-import peewee
 import pytest
-from playhouse import migrations
 
-from collector.domain import refusals
-from collector.domain.users import Status
-from collector.domain.validity import ENDLESS
-from collector.store import admins, tables, users
+from collector.store import admins
 from collector.store.database import Database
-from collector.store.engines import engine, sqlite
 from collector.store.session import Session
-from shared.names import UserId
-
-_MIGRATIONS = engine.MIGRATIONS
+from tests.kit.stores import Store
 
 
 def _add(session: Session, name: str) -> int:
@@ -31,117 +19,97 @@ def _add_and_fail(session: Session, name: str) -> None:
     raise ValueError("decided against it")
 
 
-def test_a_write_that_fails_undoes_itself_and_not_its_neighbours(tmp_path: Path) -> None:
+def _add_twice(session: Session, name: str) -> None:
+    _add(session, name)
+    _add(session, name)
+
+
+def _names(session: Session) -> list[str]:
+    return [name for (name,) in session.rows("SELECT name FROM admin ORDER BY id")]
+
+
+@pytest.mark.parametrize("failing", [_add_and_fail, _add_twice])
+def test_a_write_that_fails_undoes_itself_and_not_its_neighbours(store: Store, failing: object) -> None:
     async def scenario(db: Database) -> list[object]:
-        writes = [db.write(_add, "a"), db.write(_add_and_fail, "b"), db.write(_add, "c")]
+        writes = [db.write(_add, "a"), db.write(failing, "b"), db.write(_add, "c")]  # type: ignore[arg-type]  # any function of a session
         return list(await asyncio.gather(*writes, return_exceptions=True))
 
-    db = Database.open(tmp_path)
+    db = store.open()
     first, failed, third = asyncio.run(scenario(db))
-    assert (first, third) == (1, 2)
-    assert isinstance(failed, ValueError)
-    assert db.read_now(admins.count) == 2
+    assert isinstance(first, int)
+    assert isinstance(third, int)
+    assert first < third
+    assert isinstance(failed, Exception)
+    assert db.read_now(_names) == ["a", "c"]
     db.close()
 
 
-def test_what_was_answered_is_there_after_opening_again(tmp_path: Path) -> None:
-    db = Database.open(tmp_path)
+def test_what_was_answered_is_there_after_opening_again(store: Store) -> None:
+    db = store.open()
     db.write_now(_add, "a")
     db.close()
-    again = Database.open(tmp_path)
-    assert again.read_now(admins.count) == 1
+    again = store.open()
+    assert again.read_now(_names) == ["a"]
     again.close()
 
 
-def test_commits_of_another_process_are_noticed_and_own_ones_are_not(tmp_path: Path) -> None:
-    db = Database.open(tmp_path)
+def test_writes_keep_their_order_and_none_is_lost_when_many_wait_together(store: Store) -> None:
+    async def scenario(db: Database) -> list[int]:
+        return list(await asyncio.gather(*(db.write(_add, f"a{number}") for number in range(600))))
+
+    db = store.open()
+    numbers = asyncio.run(scenario(db))
+    assert numbers == sorted(numbers)
+    assert db.read_now(_names) == [f"a{number}" for number in range(600)]
+    db.close()
+
+
+def test_a_reader_sees_one_snapshot_while_others_write(store: Store) -> None:
+    db = store.open()
+    db.write_now(_add, "a")
+
+    def twice(session: Session) -> tuple[list[str], list[str]]:
+        before = _names(session)
+        db.write_now(_add, "b")
+        return before, _names(session)
+
+    assert db.read_now(twice) == (["a"], ["a"])
+    assert db.read_now(_names) == ["a", "b"]
+    db.close()
+
+
+def test_commits_of_another_process_are_noticed_and_own_ones_are_not(store: Store) -> None:
+    db, other = store.open(), store.open()
     assert not asyncio.run(db.changed_elsewhere())
     db.write_now(_add, "a")
     assert not asyncio.run(db.changed_elsewhere())
-    other = sqlite3.connect(tmp_path / sqlite.FILE)
-    with other:
-        other.execute("UPDATE admin SET name = 'b'")
-    other.close()
+    for name in "bc":
+        other.write_now(_add, name)
+        assert asyncio.run(db.changed_elsewhere())
+        assert not asyncio.run(db.changed_elsewhere())
+    # What failed here hides nothing of what others did.
+    with pytest.raises(ValueError, match="against"):
+        db.write_now(_add_and_fail, "d")
+    other.write_now(_add, "e")
+    db.write_now(_add, "f")
     assert asyncio.run(db.changed_elsewhere())
-    assert not asyncio.run(db.changed_elsewhere())
+    other.close()
     db.close()
 
 
-def test_a_database_that_cannot_grow_refuses_in_words_and_recovers(tmp_path: Path) -> None:
-    db = Database.open(tmp_path)
+def test_writers_of_two_processes_take_turns(store: Store) -> None:
+    def add_next(session: Session) -> None:
+        taken = session.rows("SELECT COALESCE(MAX(value), 0) FROM fact WHERE name LIKE ?", ("turn-%",))[0][0]
+        session.run("INSERT INTO fact (name, value) VALUES (?, ?)", (f"turn-{taken + 1}", taken + 1))
 
-    def limit(session: Session, pages: int) -> None:
-        session.rows(f"PRAGMA max_page_count = {pages}")
+    async def scenario(*opened: Database) -> None:
+        await asyncio.gather(*(one.write(add_next) for one in opened * 50))
 
-    def fill(session: Session) -> None:
-        session.run_many(
-            "INSERT INTO admin (name, password_hash, credential, created_ms) VALUES (?, ?, 1, 0)",
-            [(f"name-{number}", "x" * 4_000) for number in range(100)],
-        )
-
-    db.write_now(limit, 1)
-    with pytest.raises(refusals.Refused) as refused:
-        db.write_now(fill)
-    assert refused.value.kind is refusals.Kind.UNAVAILABLE
-    assert "full" in refused.value.detail
-    assert db.read_now(admins.count) == 0
-    db.write_now(limit, 1_000_000)
-    db.write_now(fill)
-    assert db.read_now(admins.count) == 100
-    db.close()
-
-
-def test_migrations_build_exactly_the_tables_of_the_models(tmp_path: Path) -> None:
-    Database.open(tmp_path).close()
-    fresh = peewee.SqliteDatabase(":memory:")
-    with fresh.bind_ctx(tables.ALL):
-        fresh.create_tables(tables.ALL)
-        wanted = _schema(fresh.connection())  # type: ignore[no-untyped-call]  # peewee leaves it untyped
-    fresh.close()
-    migrated = sqlite3.connect(tmp_path / sqlite.FILE)
-    assert _schema(migrated) == wanted
-    migrated.close()
-
-
-def test_a_database_of_the_first_version_is_migrated_with_what_it_holds(tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    first.mkdir()
-    shutil.copy(_MIGRATIONS / "0001_initial.py", first)
-    old = peewee.SqliteDatabase(str(tmp_path / sqlite.FILE))
-    with old.connection_context():
-        migrations.Runner(old, str(first)).up()
-    with contextlib.closing(sqlite3.connect(tmp_path / sqlite.FILE)) as filled, filled:
-        filled.execute(
-            'INSERT INTO "user" (id, uuid, uuid_key, name, name_key, status, quota_bytes, created_ms)'
-            " VALUES (7, 'u', 'k', 'ada', 'ada', 'suspended', 900, 5)"
-        )
-        filled.execute(
-            "INSERT INTO counter (user_id, up_bytes, down_bytes, first_ms, last_ms)"
-            " VALUES (7, 300, 600, 6, 8)"
-        )
-    db = Database.open(tmp_path)
-    user = db.read_now(users.one, UserId(7))
-    db.close()
-    assert user is not None
-    assert (user.name, user.status, user.quota_bytes, user.terms) == ("ada", Status.SUSPENDED, 900, 1)
-    assert (user.up_bytes, user.down_bytes, user.first_used_ms, user.last_used_ms) == (300, 600, 6, 8)
-    assert (user.life_up_bytes, user.life_down_bytes, user.period_start_ms) == (300, 600, 0)
-    assert (user.validity, user.due_ms) == (ENDLESS, None)
-    assert (user.max_concurrent, user.allowed_devices, user.first_connected_ms) == (None, (), None)
-
-
-def _schema(connection: sqlite3.Connection) -> set[tuple[object, ...]]:
-    """Tables by their columns in any order, since a migration adds at the end; indexes as they are."""
-    named = connection.execute(
-        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
-        " AND tbl_name NOT IN ('schema_migration', 'sqlite_sequence')"
-    ).fetchall()
-    found: set[tuple[object, ...]] = set()
-    for kind, name, sql in named:
-        if kind == "index":
-            found.add((kind, name, sql.replace("IF NOT EXISTS ", "")))
-            continue
-        found.add((kind, name, "WITHOUT ROWID" in sql))
-        columns = connection.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (name,))
-        found |= {("column", name, *column) for column in columns}
-    return found
+    both = (store.open(), store.open())
+    asyncio.run(scenario(*both))
+    turns = both[0].read_now(
+        lambda session: session.rows("SELECT value FROM fact WHERE name LIKE ?", ("t%",))
+    )
+    assert sorted(turns) == [(number,) for number in range(1, 101)]
+    for one in both:
+        one.close()

@@ -1,0 +1,301 @@
+"""PostgreSQL as it goes wrong: lost connections, lost answers, lost rights, and two who want to serve."""
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from collector.domain.refusals import Kind, Refused
+from collector.store import admins
+from collector.store.database import Database
+from collector.store.engines import connections
+from collector.store.engines.engine import Unusable
+from collector.store.session import Session
+from tests.kit import severing, stores
+from tests.kit.postgres import GUARDED, Cluster
+from tests.kit.severing import Door, Moment
+from tests.kit.stores import PostgresStore
+
+pytestmark = pytest.mark.postgres
+
+_COMMIT = b"COMMIT\0"
+
+
+@pytest.fixture
+def store(cluster: Cluster) -> Iterator[PostgresStore]:
+    with stores.on_postgres(cluster) as made:
+        yield made
+
+
+@pytest.fixture
+def door(cluster: Cluster) -> Iterator[Door]:
+    with severing.door(cluster.port) as made:
+        yield made
+
+
+def _add(session: Session, name: str) -> int:
+    return admins.insert(session, name, "hash", 0)
+
+
+def _names(session: Session) -> list[str]:
+    return [name for (name,) in session.rows("SELECT name FROM admin ORDER BY id")]
+
+
+def _through(door: Door, store: PostgresStore, *, alone: bool = False) -> Database:
+    address = dataclasses.replace(store.cluster.address(store.name), port=door.port)
+    return Database.open(store.cluster.directory, address, alone=alone)
+
+
+def _end_connections(store: PostgresStore) -> None:
+    store.cluster.ask(
+        "postgres",
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+        store.name,
+    )
+
+
+# --- connections -------------------------------------------------------------------------------------------
+
+
+def test_connections_that_the_server_ended_are_made_again(store: PostgresStore) -> None:
+    db = store.open(alone=True)
+    db.write_now(_add, "a")
+    assert db.read_now(_names) == ["a"]
+    for name in "bc":
+        _end_connections(store)
+        assert db.read_now(_names)[0] == "a"
+        db.write_now(_add, name)
+    assert db.read_now(_names) == ["a", "b", "c"]
+    db.close()
+
+
+def test_a_connection_that_ends_in_the_middle_undoes_everybody_in_the_group(store: PostgresStore) -> None:
+    def end_own(session: Session) -> None:
+        _add(session, "b")
+        session.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    async def scenario(db: Database) -> list[object]:
+        # The first one keeps the writer busy until the others wait together.
+        writes = [db.write(_add, "a"), db.write(_add, "c"), db.write(end_own), db.write(_add, "d")]
+        return list(await asyncio.gather(*writes, return_exceptions=True))
+
+    db = store.open()
+    outcomes = asyncio.run(scenario(db))
+    done = [name for name, outcome in zip("acbd", outcomes, strict=True) if isinstance(outcome, int)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    assert refused
+    assert all("nothing was changed" in one.detail for one in refused)
+    assert db.read_now(_names) == done
+    db.close()
+
+
+def test_an_answer_lost_on_the_way_back_is_found_out(store: PostgresStore, door: Door) -> None:
+    db = _through(door, store, alone=True)
+
+    def add_while_others_read(session: Session, name: str) -> None:
+        _add(session, name)
+        with ThreadPoolExecutor(1) as reader:
+            assert name not in reader.submit(db.read_now, _names).result()
+        door.trap(_COMMIT, Moment.UNANSWERED)
+
+    for number in range(5):
+        db.write_now(add_while_others_read, f"a{number}")
+        assert door.shut == number + 1
+    assert db.read_now(_names) == [f"a{number}" for number in range(5)]
+    assert not asyncio.run(db.changed_elsewhere())
+    db.close()
+
+
+def test_a_commit_that_never_arrived_changed_nothing_and_says_so(store: PostgresStore, door: Door) -> None:
+    db = _through(door, store, alone=True)
+    door.trap(_COMMIT, Moment.UNHEARD)
+    with pytest.raises(Refused, match="nothing was changed, try again later"):
+        db.write_now(_add, "a")
+    assert db.read_now(_names) == []
+    db.write_now(_add, "a")
+    assert db.read_now(_names) == ["a"]
+    db.close()
+
+
+def test_where_nobody_can_say_what_became_of_a_commit_the_refusal_says_so(
+    store: PostgresStore, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_OUTCOME_S", 0.2)
+    db = _through(door, store)
+    door.trap(_COMMIT, Moment.UNANSWERED, barred=True)
+    with pytest.raises(Refused, match="is not known: look before you try again"):
+        db.write_now(_add, "a")
+    with pytest.raises(Refused, match="does not answer") as refused:
+        db.write_now(_add, "b")
+    assert "127.0.0.1" not in refused.value.detail
+    with pytest.raises(Refused, match="does not answer"):
+        asyncio.run(db.changed_elsewhere())
+    door.barred = False
+    db.write_now(_add, "c")
+    assert db.read_now(_names) == ["a", "c"]
+    db.close()
+
+
+# --- who may write -----------------------------------------------------------------------------------------
+
+
+def test_a_second_one_that_wants_to_serve_is_refused_and_the_first_goes_on(store: PostgresStore) -> None:
+    first = store.open(alone=True)
+    with pytest.raises(Unusable, match=r"is in use: another tidegate-collector serves"):
+        store.open(alone=True)
+    first.write_now(_add, "a")
+    beside = store.open()
+    beside.write_now(_add, "b")
+    beside.close()
+    first.close()
+    second = store.open(alone=True)
+    assert second.read_now(_names) == ["a", "b"]
+    second.close()
+
+
+def test_who_lost_the_lock_with_his_connection_writes_only_after_he_has_it_again(
+    store: PostgresStore,
+) -> None:
+    first = store.open(alone=True)
+    first.write_now(_add, "a")
+    _end_connections(store)
+    second = store.open(alone=True)
+    with pytest.raises(Refused, match="another tidegate-collector serves") as refused:
+        first.write_now(_add, "b")
+    assert refused.value.kind is Kind.UNAVAILABLE
+    second.write_now(_add, "c")
+    second.close()
+    first.write_now(_add, "d")
+    assert first.read_now(_names) == ["a", "c", "d"]
+    assert asyncio.run(first.changed_elsewhere()) in {True, False}
+    first.close()
+
+
+def test_a_write_that_waits_too_long_for_another_process_is_refused(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections.SESSION, "lock_timeout", "100ms")
+    db, other = store.open(), store.open()
+
+    def hold(session: Session) -> None:
+        _add(session, "a")
+        with pytest.raises(Refused, match="lock timeout"):
+            other.write_now(_add, "b")
+
+    db.write_now(hold)
+    other.write_now(_add, "c")
+    assert db.read_now(_names) == ["a", "c"]
+    other.close()
+    db.close()
+
+
+def test_a_database_that_may_only_be_read_refuses_in_words_and_recovers(store: PostgresStore) -> None:
+    db = store.open(alone=True)
+    setting = f"ALTER DATABASE {store.name} SET default_transaction_read_only"
+    store.cluster.ask("postgres", f"{setting} = on")
+    _end_connections(store)
+    with pytest.raises(Refused, match="read-only"):
+        db.write_now(_add, "a")
+    store.cluster.ask("postgres", f"{setting} = off")
+    _end_connections(store)
+    db.write_now(_add, "b")
+    assert db.read_now(_names) == ["b"]
+    db.close()
+
+
+# --- opening -----------------------------------------------------------------------------------------------
+
+
+def test_only_a_new_database_may_be_empty(cluster: Cluster) -> None:
+    name = cluster.make()
+    with pytest.raises(Unusable, match="holds no collector: restore it from a backup"):
+        Database.open(cluster.directory, cluster.address(name), new=False)
+    assert not cluster.ask(name, "SELECT 1 FROM pg_namespace WHERE nspname = 'tidegate'")
+    Database.open(cluster.directory, cluster.address(name)).close()
+    Database.open(cluster.directory, cluster.address(name), new=False).close()
+    cluster.drop(name)
+
+
+@pytest.mark.parametrize("wrong", ["port", "name", "user", "password", "rights", "encoding"])
+def test_what_cannot_be_opened_is_said_in_one_line_without_the_password(cluster: Cluster, wrong: str) -> None:
+    name = cluster.make()
+    right = cluster.address(name, user=GUARDED, password="the right one")
+    address = {
+        "port": dataclasses.replace(right, port=1),
+        "name": dataclasses.replace(right, name="nowhere"),
+        "user": dataclasses.replace(right, host="localhost", user="nobody-knows"),
+        "password": dataclasses.replace(right, password="the wrong one"),
+    }.get(wrong, right)
+    if wrong == "encoding":
+        cluster.drop(name)
+        cluster.ask("postgres", f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    with pytest.raises(Unusable) as unusable:
+        Database.open(cluster.directory, address)
+    said = {
+        "port": "refused",
+        "name": "does not exist",
+        "user": "does not exist",
+        "password": "password authentication failed",
+        "rights": f"GRANT CREATE ON DATABASE {name} TO {GUARDED}",
+        "encoding": "ENCODING 'UTF8'",
+    }
+    assert said[wrong] in str(unusable.value)
+    assert "\n" not in str(unusable.value)
+    assert " one" not in str(unusable.value)
+    cluster.drop(name)
+
+
+def test_whoever_may_only_make_schemas_can_be_the_owner(cluster: Cluster) -> None:
+    name = cluster.make()
+    cluster.ask("postgres", f"GRANT CREATE ON DATABASE {name} TO {GUARDED}")
+    db = Database.open(cluster.directory, cluster.address(name, user=GUARDED, password="the right one"))
+    db.write_now(_add, "a")
+    db.close()
+    cluster.drop(name)
+
+
+def test_two_that_open_a_new_database_at_once_make_it_once(cluster: Cluster) -> None:
+    name = cluster.make()
+
+    async def scenario() -> None:
+        opened = await asyncio.gather(
+            *(asyncio.to_thread(Database.open, cluster.directory, cluster.address(name)) for _ in range(4))
+        )
+        for one in opened:
+            await one.write(_add, f"a{id(one)}")
+            await asyncio.to_thread(one.close)
+
+    asyncio.run(scenario())
+    assert cluster.ask(name, "SELECT COUNT(*) FROM tidegate.admin") == [(4,)]
+    cluster.drop(name)
+
+
+def test_a_commit_waits_for_the_disk_whatever_the_database_is_set_to(store: PostgresStore) -> None:
+    store.cluster.ask("postgres", f"ALTER DATABASE {store.name} SET synchronous_commit = off")
+    db = store.open()
+    setting = db.write_now(lambda session: session.rows("SHOW synchronous_commit"))
+    level = db.read_now(lambda session: session.rows("SHOW transaction_isolation"))
+    assert (setting, level) == ([("on",)], [("repeatable read",)])
+    db.close()
+
+
+def test_no_connection_is_left_when_it_is_closed(store: PostgresStore) -> None:
+    db = store.open(alone=True)
+    db.write_now(_add, "a")
+    asyncio.run(db.read(_names))
+    db.read_now(_names)
+    db.close()
+    with psycopg.connect(
+        host="127.0.0.1", port=store.cluster.port, user="tidegate", dbname=store.name
+    ) as seen:
+        query = "SELECT COUNT(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"
+        for _ in range(100):
+            (left,) = seen.execute(query).fetchone() or (None,)
+            if not left:
+                break
+            seen.execute("SELECT pg_sleep(0.02)")
+            seen.commit()
+        assert left == 0

@@ -1,0 +1,112 @@
+"""Statements for many rows, and values at the edge, the same on both engines."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from collector.store.database import Database
+from collector.store.session import Session
+from shared.names import MAX_BYTES
+from tests.kit.stores import Store
+
+
+@pytest.fixture
+def db(store: Store) -> Iterator[Database]:
+    opened = store.open()
+    yield opened
+    opened.close()
+
+
+def _lease(session: Session, *rows: tuple[int, int, int | None]) -> None:
+    session.insert_many("lease", ("user_id", "ledger_id", "total_bytes"), rows)
+
+
+def _leases(session: Session) -> list[tuple[object, ...]]:
+    sql = "SELECT user_id, ledger_id, total_bytes, up_bytes FROM lease ORDER BY user_id, ledger_id"
+    return session.rows(sql)
+
+
+def test_many_rows_are_updated_by_their_keys_and_nothing_is_a_value(db: Database) -> None:
+    db.write_now(_lease, (1, 1, 10), (1, 2, MAX_BYTES), (2, 1, 30))
+    rows = [(1, 2, None, 7), (2, 1, MAX_BYTES, None), (9, 9, 1, 1)]
+    db.write_now(
+        lambda session: session.update_many(
+            "lease", ("user_id", "ledger_id"), ("total_bytes", "up_bytes"), iter(rows)
+        )
+    )
+    assert db.read_now(_leases) == [(1, 1, 10, None), (1, 2, None, 7), (2, 1, MAX_BYTES, None)]
+
+
+def test_a_table_whose_name_is_a_word_of_sql_is_updated_too(db: Database) -> None:
+    columns = ("id", "uuid", "name", "status", "terms", "reset", "reset_anchor", "zone", "created_ms")
+    row = (1, "u", "n", "active", 1, "never", "calendar", "UTC", 0)
+    db.write_now(lambda session: session.insert_many('"user"', columns, [row]))
+    db.write_now(lambda session: session.update_many('"user"', ("id",), ("terms",), [(1, 2)]))
+    assert db.read_now(lambda session: session.rows('SELECT terms FROM "user"')) == [(2,)]
+
+
+def test_no_rows_change_nothing(db: Database) -> None:
+    def nothing(session: Session) -> None:
+        session.insert_many("lease", ("user_id", "ledger_id"), [])
+        session.update_many("lease", ("user_id", "ledger_id"), ("up_bytes",), [])
+        session.run_many("DELETE FROM lease WHERE user_id = ?", [])
+
+    db.write_now(nothing)
+    assert db.read_now(_leases) == []
+
+
+def test_many_rows_of_any_type_are_inserted_in_their_order(db: Database) -> None:
+    columns = ("at_ms", "actor", "kind", "subject", "data")
+    rows = [(number, "a", "KIND", "s%?{}\"',\\", bytes([0, number, 255])) for number in range(5)]
+    db.write_now(lambda session: session.insert_many("event", columns, rows))
+    sql = "SELECT at_ms, actor, kind, subject, data FROM event ORDER BY id"
+    found = db.read_now(lambda session: session.rows(sql))
+    assert [(*row[:4], bytes(row[4])) for row in found] == rows
+
+
+def test_a_row_that_is_there_already_goes_the_way_of_the_conflict(db: Database) -> None:
+    db.write_now(_lease, (1, 1, 10), (1, 2, 20))
+
+    def add(session: Session) -> None:
+        added = "total_bytes = lease.total_bytes + excluded.total_bytes"
+        conflict = f"ON CONFLICT (user_id, ledger_id) DO UPDATE SET {added}"
+        session.insert_many(
+            "lease", ("user_id", "ledger_id", "total_bytes"), [(1, 2, 5), (1, 3, 6)], conflict
+        )
+        session.insert_many("lease", ("user_id", "ledger_id"), [(1, 1)], "ON CONFLICT DO NOTHING")
+
+    db.write_now(add)
+    assert db.read_now(_leases) == [(1, 1, 10, None), (1, 2, 25, None), (1, 3, 6, None)]
+
+
+def test_numbers_are_wanted_each_once(db: Database) -> None:
+    sql = "SELECT value FROM {} ORDER BY value"
+    wanted = [7, 2**40, 7, 1]
+    rows = db.read_now(lambda session: session.rows(sql.format(session.wanted), (session.numbers(wanted),)))
+    assert rows == [(1,), (7,), (2**40,)]
+    assert db.read_now(lambda session: session.rows(sql.format(session.wanted), (session.numbers([]),))) == []
+
+
+def test_sums_are_whole_numbers(db: Database) -> None:
+    db.write_now(_lease, (1, 1, 2**61), (1, 2, 2**61))
+    ((total,),) = db.read_now(lambda session: session.rows("SELECT SUM(total_bytes) FROM lease"))
+    assert (type(total), total) == (int, 2**62)
+
+
+def test_text_with_a_nul_does_not_stop_a_write(db: Database) -> None:
+    def add(session: Session, detail: str) -> None:
+        columns = ("node_id", "number", "at_ms", "received_ms", "kind", "detail")
+        session.insert_many("incident", columns, [(1, 1, 0, 0, detail, detail)])
+        session.run("UPDATE incident SET detail = ?", (detail,))
+
+    db.write_now(add, "before\0after")
+    ((kind, detail),) = db.read_now(lambda session: session.rows("SELECT kind, detail FROM incident"))
+    assert kind == detail
+    assert detail.startswith("before")
+    assert detail.endswith("after")
+
+
+def test_a_row_counts_as_touched_once(db: Database) -> None:
+    db.write_now(_lease, (1, 1, 10), (1, 2, 20))
+    assert db.write_now(lambda session: session.run("UPDATE lease SET up_bytes = 1")) == 2
+    assert db.write_now(lambda session: session.run("DELETE FROM lease WHERE user_id = ?", (5,))) == 0
