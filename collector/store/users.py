@@ -65,7 +65,7 @@ def page(session: Session, after: UserId, limit: int, of: Iterable[ManagerId] | 
 
 def among(session: Session, users: Iterable[UserId]) -> dict[UserId, User]:
     """Those of these ids that exist, removed ones included: their late bytes are still theirs."""
-    where = f" WHERE u.id IN (SELECT value FROM {session.wanted})"
+    where = f" WHERE u.id IN (SELECT value FROM {session.wanted}) ORDER BY u.id"
     return {user.id: user for user in _users(session, where, (session.numbers(users),))}
 
 
@@ -93,7 +93,7 @@ def holder(session: Session, *, name: str, uuid_key: str, but: UserId | None = N
 
 def due(session: Session, now_ms: int, limit: int) -> list[User]:
     """Users of whom time has changed something by now, those who wait longest first."""
-    where = " WHERE u.due_ms <= ? AND u.removed_ms IS NULL ORDER BY u.due_ms LIMIT ?"
+    where = " WHERE u.due_ms <= ? AND u.removed_ms IS NULL ORDER BY u.due_ms, u.id LIMIT ?"
     return _users(session, where, (now_ms, limit))
 
 
