@@ -81,15 +81,15 @@ def assign(session: Session, user: UserId, endpoints: Iterable[EndpointId]) -> N
     session.hot.forget([user])
     pairs = [(user, one) for one in sorted(set(endpoints))]
     session.run("DELETE FROM assignment WHERE user_id = ?", (user,))
-    session.run_many("INSERT INTO assignment (user_id, endpoint_id) VALUES (?, ?)", pairs)
-    session.run_many("INSERT INTO placing (user_id, endpoint_id) VALUES (?, ?) ON CONFLICT DO NOTHING", pairs)
+    session.insert_many("assignment", ("user_id", "endpoint_id"), pairs)
+    session.insert_many('"placing"', ("user_id", "endpoint_id"), pairs, "ON CONFLICT DO NOTHING")
 
 
 def placed(session: Session, users: Iterable[UserId]) -> set[Key]:
     """On which endpoints these users are placed, or once were."""
     rows = session.rows(
         f"SELECT p.user_id, p.endpoint_id FROM {session.wanted}"
-        " JOIN placing AS p ON p.user_id = wanted.value",
+        ' JOIN "placing" AS p ON p.user_id = wanted.value',
         (session.numbers(users),),
     )
     return {Key(UserId(user), EndpointId(endpoint)) for user, endpoint in rows}

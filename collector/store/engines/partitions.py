@@ -35,7 +35,7 @@ def make(execute: Execute, year: int, month: int) -> None:
         return
     execute(f"CREATE TABLE {name} (LIKE history.history INCLUDING ALL)")
     execute(
-        f"WITH moved AS (DELETE FROM history.other WHERE hour >= {first} AND hour < {end} RETURNING *)"  # noqa: S608
+        f"WITH moved AS (DELETE FROM history.other WHERE hour >= {first} AND hour < {end} RETURNING *)"
         f" INSERT INTO {name} SELECT * FROM moved"
     )
     execute(f"ALTER TABLE history.history ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({end})")

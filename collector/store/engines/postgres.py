@@ -74,7 +74,7 @@ class Postgres:
         where = " AND ".join(f"old.{name} = new.{name}" for name in keys)
         news = ", ".join(f"{name} = new.{name}" for name in values)
         source = f"{self._unnested(table, names)} AS new({', '.join(names)})"
-        self._send(f"UPDATE {table} AS old SET {news} FROM {source} WHERE {where}", columns)  # noqa: S608 - names of ours
+        self._send(f"UPDATE {table} AS old SET {news} FROM {source} WHERE {where}", columns)
 
     def insert_many(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str
@@ -83,7 +83,7 @@ class Postgres:
         given = list(zip(*rows, strict=True))
         if not given:
             return
-        source = f"SELECT * FROM {self._unnested(table, columns)}"  # noqa: S608 - names of ours
+        source = f"SELECT * FROM {self._unnested(table, columns)}"
         self._send(f"INSERT INTO {table} ({', '.join(columns)}) {source} {_translated(conflict)}", given)
 
     def make_month(self, year: int, month: int) -> None:

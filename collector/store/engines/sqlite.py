@@ -56,14 +56,14 @@ class Sqlite:
         """Set values of rows found by their keys."""
         wanted = [f"{name} = ?{place}" for place, name in enumerate((*keys, *values), 1)]
         where, news = " AND ".join(wanted[: len(keys)]), ", ".join(wanted[len(keys) :])
-        self.execute_many(f"UPDATE {table} SET {news} WHERE {where}", rows)  # noqa: S608 - names of ours
+        self.execute_many(f"UPDATE {table} SET {news} WHERE {where}", rows)
 
     def insert_many(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str
     ) -> None:
         """Insert many rows."""
         marks = ", ".join("?" * len(columns))
-        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) {conflict}"  # noqa: S608 - names of ours
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) {conflict}"
         self.execute_many(sql, rows)
 
     def make_month(self, year: int, month: int) -> None:

@@ -19,7 +19,7 @@ def up(migrator, db):
         migrator.add_column('ledger', 'hour', IntegerField(default=0)),
         *(migrator.add_column('counter', name, BigIntegerField(default=0)) for name in _NEW),
     )
-    db.execute_sql('INSERT INTO placing SELECT user_id, endpoint_id FROM assignment'
+    db.execute_sql('INSERT INTO "placing" SELECT user_id, endpoint_id FROM assignment'
                    ' UNION SELECT user_id, endpoint_id FROM meter')
     db.execute_sql('UPDATE ledger SET hour = COALESCE('
                    '(SELECT MAX(o.hour) FROM opening AS o WHERE o.ledger_id = ledger.id), 0)')
