@@ -21,7 +21,9 @@ from shared.messages import Usage
 from shared.names import QUARTER_MS, EndpointId, UserId
 from tests.collector.app import fleet as made
 from tests.collector.app.fleet import ADMIN, LEDGER, NOW_MS, Fleet
-from tests.kit import remembered
+from tests.kit import remembered, stores
+from tests.kit.postgres import Cluster
+from tests.kit.stores import Store
 
 HOUR_MS = 3_600_000
 TABLES = (
@@ -78,11 +80,11 @@ class Twins:
 
 
 @contextlib.contextmanager
-def _twins() -> Iterator[Twins]:
+def _twins(first: Store | None = None) -> Iterator[Twins]:
     with (
         tempfile.TemporaryDirectory() as one,
         tempfile.TemporaryDirectory() as two,
-        made.opened(Path(one)) as quick,
+        made.opened(first or Path(one)) as quick,
         made.opened(Path(two)) as careful,
     ):
         yield Twins(quick, careful)
@@ -132,14 +134,24 @@ def _change(twins: Twins, user: UserId, **fields: Any) -> None:  # noqa: ANN401 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_collector_that_remembers_books_as_one_that_forgets(seed: int) -> None:
-    chance = random.Random(seed)
     with _twins() as twins:
-        for number in range(1, 7):
-            limit, mode = chance.choice(LIMITS), chance.choice([Mode.NEVER, Mode.HOURLY, Mode.DAILY])
-            twins.both(functools.partial(_add, number=number, quota_bytes=limit, reset=mode))
-        for _ in range(80):
-            _step(twins, chance)
-            twins.agree()
+        _play(twins, random.Random(seed))
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("seed", range(4))
+def test_postgres_books_as_sqlite_does(seed: int, cluster: Cluster) -> None:
+    with stores.on_postgres(cluster) as store, _twins(store) as twins:
+        _play(twins, random.Random(seed))
+
+
+def _play(twins: Twins, chance: random.Random) -> None:
+    for number in range(1, 7):
+        limit, mode = chance.choice(LIMITS), chance.choice([Mode.NEVER, Mode.HOURLY, Mode.DAILY])
+        twins.both(functools.partial(_add, number=number, quota_bytes=limit, reset=mode))
+    for _ in range(80):
+        _step(twins, chance)
+        twins.agree()
 
 
 def test_what_is_remembered_is_what_the_database_says(fleet: Fleet) -> None:
@@ -167,11 +179,11 @@ def test_a_transaction_that_fails_leaves_nothing_remembered(fleet: Fleet) -> Non
     assert fleet.used(user) == (0, 9_000)
 
 
-def test_a_commit_of_another_process_makes_the_writer_forget(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_commit_of_another_process_makes_the_writer_forget(fleet: Fleet, store: Store) -> None:
     user = fleet.user()
     for total in (1, 2):
         fleet.report((user.id, 1, 0, total * 1_000))
-    with made.reopened(tmp_path) as beside:
+    with made.reopened(store) as beside:
         beside.change(user, NOW_MS, quota_bytes=2_500)
     assert fleet.report((user.id, 1, 0, 3_000)).value.stopped == [user.id]
 

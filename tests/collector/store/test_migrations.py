@@ -163,7 +163,7 @@ def _check(store: Store) -> None:
     db.close()
     assert user is not None
     assert (user.name, user.status, user.quota_bytes, user.terms) == ("ada", Status.SUSPENDED, 900, 1)
-    assert (user.up_bytes, user.down_bytes, user.first_used_ms, user.last_used_ms) == (300, 600, 6, 8)
+    assert (user.up_bytes, user.down_bytes, user.first_used_ms, user.last_used_ms) == (300, 600, 6, 7200001)
     assert (user.life_up_bytes, user.life_down_bytes, user.period_start_ms) == (300, 600, 0)
     assert (user.validity, user.due_ms) == (ENDLESS, None)
     assert (meter, opening) == ([(300, 600)], [(2, 300, 600)])
