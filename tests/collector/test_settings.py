@@ -40,6 +40,20 @@ def test_any_zone_of_the_host_can_be_the_one_of_new_users() -> None:
     assert _read(ZONE="Asia/Tehran").zone == "Asia/Tehran"
 
 
+def test_a_database_url_chooses_postgresql_and_is_shown_nowhere(tmp_path: Path) -> None:
+    assert settings.read({}).database is None
+    url = "postgresql://tide:geheim@db.example:6432/gate"
+    (tmp_path / "url").write_text(url + "\n")
+    for read in (_read(DATABASE_URL=url), _read(DATABASE_URL_FILE=str(tmp_path / "url"))):
+        assert read.database is not None
+        assert (read.database.host, read.database.password) == ("db.example", "geheim")
+        assert "geheim" not in repr(read)
+    for wrong in ("", "geheim", "mysql://tide:geheim@h/gate", "postgresql://tide:geheim@h:x/gate"):
+        (problem,) = _problems(DATABASE_URL=wrong)
+        assert problem.startswith(PREFIX + "DATABASE_URL: must be postgresql://")
+        assert "geheim" not in problem
+
+
 def test_names_are_kept_in_their_order_and_once() -> None:
     assert _read(NAMES=" b.example,a.example,,b.example ").names == ("b.example", "a.example")
 

@@ -145,12 +145,15 @@ class Postgres:
         found = self._execute("SELECT to_regclass('tidegate.schema_migration') IS NOT NULL").fetchone()
         return bool(found[0])
 
+    def _has_schema(self, name: str) -> bool:
+        return bool(self._execute("SELECT to_regnamespace(%s) IS NOT NULL", (name,)).fetchone()[0])
+
     def _make(self) -> None:
         # A lock of the session: every migration is a transaction of its own.
         self._execute("SELECT pg_advisory_lock(%s, %s)", connections.OPENING)
         try:
             for schema in ("tidegate", "history"):
-                if self._execute("SELECT to_regnamespace(%s) IS NULL", (schema,)).fetchone()[0]:
+                if not self._has_schema(schema):
                     self._execute(f"CREATE SCHEMA {schema}")
             migrations.Runner(self._database, str(MIGRATIONS)).up()
             with self._database.atomic():
@@ -168,13 +171,13 @@ class Postgres:
         first = error.__context__
         if isinstance(error, connections.Taken):
             return f"the PostgreSQL database {self._address} is in use: {line}"
-        if isinstance(first, psycopg.errors.InsufficientPrivilege):
+        what = f"the PostgreSQL database {self._address} cannot be opened: {line}"
+        if not isinstance(first, psycopg.errors.InsufficientPrivilege):
+            return what
+        if not self._has_schema("tidegate"):
             user = self._address.user or "USER"
-            return (
-                f"the PostgreSQL database {self._address} cannot be opened: {line};"
-                f" its owner can change that: GRANT CREATE ON DATABASE {self._address.name} TO {user}"
-            )
-        return f"the PostgreSQL database {self._address} cannot be opened: {line}"
+            return f"{what}; its owner can: GRANT CREATE ON DATABASE {self._address.name} TO {user}"
+        return f"{what}; open it as the user who owns its schemas tidegate and history"
 
     # --- statements ------------------------------------------------------------------------------------
 
