@@ -5,10 +5,12 @@ _HELD = ('held_total_bytes', 'held_up_bytes', 'held_down_bytes')
 
 
 def up(migrator, db):
-    # In words of its own: peewee would make the table anew, and with a row id.
-    kind = 'INTEGER' if isinstance(db, SqliteDatabase) else 'BIGINT'
-    for name in _HELD:
-        db.execute_sql(f'ALTER TABLE lease ADD COLUMN {name} {kind} NOT NULL DEFAULT 0')
+    if isinstance(db, SqliteDatabase):
+        # In words of its own: peewee would make the table anew, and with a row id.
+        for name in _HELD:
+            db.execute_sql(f'ALTER TABLE lease ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0')
+    else:
+        migrator.migrate(*(migrator.add_column('lease', name, BigIntegerField(default=0)) for name in _HELD))
     migrator.migrate(migrator.add_column('user', 'pooled', BooleanField(default=False)))
 
 

@@ -40,7 +40,8 @@ def test_many_rows_are_updated_by_their_keys_and_nothing_is_a_value(db: Database
 def test_a_table_whose_name_is_a_word_of_sql_is_updated_too(db: Database) -> None:
     columns = ("id", "uuid", "name", "status", "terms", "reset", "reset_anchor", "zone", "created_ms")
     row = (1, "u", "n", "active", 1, "never", "calendar", "UTC", 0)
-    db.write_now(lambda session: session.insert_many('"user"', columns, [row]))
+    flags = ("manager_stopped", "pooled")
+    db.write_now(lambda session: session.insert_many('"user"', (*columns, *flags), [(*row, False, False)]))
     db.write_now(lambda session: session.update_many('"user"', ("id",), ("terms",), [(1, 2)]))
     assert db.read_now(lambda session: session.rows('SELECT terms FROM "user"')) == [(2,)]
 
