@@ -17,8 +17,12 @@ def db(store: Store) -> Iterator[Database]:
     opened.close()
 
 
+HELD = ("held_total_bytes", "held_up_bytes", "held_down_bytes")
+COLUMNS = ("user_id", "ledger_id", "total_bytes", *HELD)
+
+
 def _lease(session: Session, *rows: tuple[int, int, int | None]) -> None:
-    session.insert_many("lease", ("user_id", "ledger_id", "total_bytes"), rows)
+    session.insert_many("lease", COLUMNS, [(*row, 0, 0, 0) for row in rows])
 
 
 def _leases(session: Session) -> list[tuple[object, ...]]:
@@ -71,10 +75,8 @@ def test_a_row_that_is_there_already_goes_the_way_of_the_conflict(db: Database) 
     def add(session: Session) -> None:
         added = "total_bytes = lease.total_bytes + excluded.total_bytes"
         conflict = f"ON CONFLICT (user_id, ledger_id) DO UPDATE SET {added}"
-        session.insert_many(
-            "lease", ("user_id", "ledger_id", "total_bytes"), [(1, 2, 5), (1, 3, 6)], conflict
-        )
-        session.insert_many("lease", ("user_id", "ledger_id"), [(1, 1)], "ON CONFLICT DO NOTHING")
+        session.insert_many("lease", COLUMNS, [(1, 2, 5, 0, 0, 0), (1, 3, 6, 0, 0, 0)], conflict)
+        session.insert_many("lease", COLUMNS, [(1, 1, None, 0, 0, 0)], "ON CONFLICT DO NOTHING")
 
     db.write_now(add)
     assert db.read_now(_leases) == [(1, 1, 10, None), (1, 2, 25, None), (1, 3, 6, None)]
