@@ -1,8 +1,9 @@
 """Reports of usage: one report is one transaction (rows H5, H7; design: Metering).
 
 What always holds: meters, counters, verdicts, events and the nodes' new generation are one commit, and the
-answer goes out after it; so a report that was not answered can be sent again. Most rows change nothing but
-their meter and take the fast lane; what is said here of the careful way decides all the others.
+answer goes out after it; so a report that was not answered can be sent again. Its bytes are booked in the
+order of their time. Most rows change nothing but their meter and take the fast lane; the careful way decides
+all the others.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,37 +12,40 @@ from msgspec import structs
 
 from collector.app import lending, phases
 from collector.app import users as people
-from collector.domain import lane, metering, refusals, standing
+from collector.domain import booking, lane, metering, refusals
 from collector.domain.access import SYSTEM
+from collector.domain.booking import Books
 from collector.domain.changes import Change
 from collector.domain.lane import Source
-from collector.domain.metering import Charge, Known, Row
+from collector.domain.metering import Known, Row
 from collector.domain.quarantine import MAX_CONTENT, Cause, Held
 from collector.domain.reports import Received
 from collector.domain.users import Status, User
 from collector.store import endpoints, leases, meters, nodes, quarantine, users
 from collector.store.session import Session
 from shared.messages import Quarantined, ReportAnswer, Usage
-from shared.names import MAX_ID, QUARTER_MS, LedgerId, ManagerId, NodeId, UserId
+from shared.names import MAX_ID, LedgerId, NodeId, UserId
 
 
 def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Change[ReportAnswer]:
     """Book a report and renew the leases of whom it names."""
     source = _own_ledger(session, report.ledger, node, now_ms)
     newest = leases.advance(session, source, report.order)
-    rows, billed = _without_the_fast(session, source, report, now_ms)
-    named = _named(rows, report)
-    before = users.among(session, named) if named else {}
-    charges, held = metering.charge(rows, _known(session, source, report.ledger, before), now_ms)
-    meters.save(session, source, charges)
-    moved, after = _charge(session, before, charges, now_ms)
-    answers = _hold(session, node, report, held, now_ms)
-    stopping = _roll_up(session, billed, after, charges, now_ms)
+    books = Books()
+    session.hot.expire(now_ms)
+    for at_ms, rows in booking.by_time(report, now_ms):
+        _book(session, source, report.ledger, books, rows, at_ms, now_ms)
+        books.booked_ms = at_ms
+    _know(session, books, [*report.unleased, *(lease.user for lease in report.returned)])
+    booking.finish(books, now_ms)
+    moved, after = _settle(session, books, now_ms)
+    answers = _hold(session, node, report, books.held, now_ms)
+    stopping = bool(books.billed) and phases.charge(session, books.billed, now_ms)
     lent = lending.renew(session, source, report if newest else None, after, now_ms)
-    _admit(session, after)
+    _admit(session, after, now_ms)
     return Change(
         ReportAnswer(
-            accepted=len(report.past) + len(report.rows) - len(held),
+            accepted=len(report.past) + len(report.rows) - len(books.held),
             quarantined=answers,
             stopped=sorted(number for number, user in after.items() if not user.served),
             leases=lent.value,
@@ -59,33 +63,57 @@ def _own_ledger(session: Session, ledger: LedgerId, node: NodeId, now_ms: int) -
     return source
 
 
-def _without_the_fast(
-    session: Session, source: Source, report: Received, now_ms: int
-) -> tuple[list[Row], dict[ManagerId, tuple[int, int]]]:
-    """The rows that need thought, with the time of their bytes; the others are charged.
+def _book(
+    session: Session,
+    source: Source,
+    ledger: LedgerId,
+    books: Books,
+    rows: list[tuple[int, Usage]],
+    at_ms: int,
+    now_ms: int,
+) -> None:
+    """Charge the rows whose bytes were used by one moment."""
+    slow = session.hot.not_before(at_ms, now_ms)
+    quick = rows if slow is None else [placed for placed in rows if placed[1].user not in slow]
+    if books.after:
+        quick = [placed for placed in quick if placed[1].user not in books.after]
+    meters.turn(session, source, meters.hour_of(at_ms))
+    taken = lane.take(quick, source, session.hot.rooms, session.hot.managers, now_ms)
+    meters.move(session, taken.moved)
+    booking.add_up(books, taken.billed)
+    careful = taken.careful if quick is rows else _others(rows, quick, taken.careful)
+    if careful:
+        _book_carefully(session, source, ledger, books, [Row(*one, at_ms) for one in careful], now_ms)
 
-    Returns also what those were billed, by manager.
-    """
-    used_ms = metering.used_ms(report.quarter, now_ms)
-    rows = [Row(place, row, metering.used_ms(quarter, now_ms)) for place, row, quarter in report.past]
-    slow, billed = report.rows, {}
-    if not rows and used_ms // QUARTER_MS == now_ms // QUARTER_MS:
-        session.hot.expire(now_ms)
-        meters.turn(session, source, meters.hour_of(now_ms))
-        taken = lane.take(report.rows, source, session.hot.rooms, session.hot.managers, now_ms)
-        meters.move(session, taken.moved)
-        slow, billed = taken.careful, taken.billed
-    return [*rows, *(Row(place, row, used_ms) for place, row in slow)], billed
+
+def _others(
+    rows: list[tuple[int, Usage]], quick: list[tuple[int, Usage]], careful: list[tuple[int, Usage]]
+) -> list[tuple[int, Usage]]:
+    done = {place for place, _ in quick} - {place for place, _ in careful}
+    return [placed for placed in rows if placed[0] not in done]
 
 
-def _named(rows: Iterable[Row], report: Received) -> set[UserId]:
+def _book_carefully(
+    session: Session, source: Source, ledger: LedgerId, books: Books, rows: list[Row], now_ms: int
+) -> None:
     named = {row.usage.user for row in rows}
-    named.update(report.unleased, (lease.user for lease in report.returned))
-    return {user for user in named if 0 < user <= MAX_ID}
+    _know(session, books, named)
+    concerned = {user: one for user, one in books.after.items() if user in named}
+    known = _known(session, source, ledger, concerned, books.booked_ms)
+    charges, held = metering.charge(rows, known, now_ms)
+    meters.save(session, source, charges)
+    booking.charge(books, charges, held)
+
+
+def _know(session: Session, books: Books, wanted: Iterable[UserId]) -> None:
+    """Read the users who are not in the books yet, those of them who exist."""
+    new = {user for user in wanted if 0 < user <= MAX_ID} - books.before.keys()
+    if new:
+        booking.open_for(books, users.among(session, new))
 
 
 def _known(
-    session: Session, source: Source, ledger: LedgerId, people_of_rows: Mapping[UserId, User]
+    session: Session, source: Source, ledger: LedgerId, people_of_rows: Mapping[UserId, User], floor_ms: int
 ) -> Known:
     reporter = nodes.require(session, NodeId(source.node))
     return Known(
@@ -96,51 +124,27 @@ def _known(
         quarantined=quarantine.waiting(session, ledger),
         since_ms=reporter.enrolled_ms or reporter.created_ms,
         link_mbps=reporter.link_mbps,
+        floor_ms=floor_ms,
     )
 
 
-def _charge(
-    session: Session, before: dict[UserId, User], charges: list[Charge], now_ms: int
-) -> tuple[frozenset[NodeId], dict[UserId, User]]:
-    after, ended = dict(before), []
-    for one in charges:
-        user = standing.advanced(after[one.key.user], one.at_ms)
-        ended.append((after[one.key.user], user))
-        after[one.key.user] = standing.charged(user, one.up, one.down, one.at_ms)
-    for number, user in after.items():
-        after[number] = standing.advanced(user, now_ms)
-        ended.append((user, after[number]))
-    ordered = [after[number] for number in sorted(after)]
-    concerned = people.settle(session, before, ordered, ended, SYSTEM, now_ms)
-    gone = users.removed_among(session, after)
-    return concerned, {number: _as_served(user, number in gone) for number, user in after.items()}
+def _settle(session: Session, books: Books, now_ms: int) -> tuple[frozenset[NodeId], dict[UserId, User]]:
+    """Keep what became of the users in the books; returns whom it concerns, and the users as served."""
+    ordered = [books.after[number] for number in sorted(books.after)]
+    concerned = people.settle(session, books.before, ordered, books.steps, SYSTEM, now_ms)
+    gone = users.removed_among(session, books.after) if books.after else set()
+    return concerned, {number: _as_served(user, number in gone) for number, user in books.after.items()}
 
 
 def _as_served(user: User, removed: bool) -> User:  # noqa: FBT001 - the second half of a pair
     return structs.replace(user, status=Status.INACTIVE) if removed else user
 
 
-def _roll_up(
-    session: Session,
-    billed: dict[ManagerId, tuple[int, int]],
-    users_: Mapping[UserId, User],
-    charges: Iterable[Charge],
-    now_ms: int,
-) -> bool:
-    """Add what was billed to the managers above; tells whether users must be stopped or may go on."""
-    for one in charges:
-        manager = users_[one.key.user].manager
-        if manager is not None:
-            up, down = billed.get(manager, (0, 0))
-            billed[manager] = (up + one.up, down + one.down)
-    return bool(billed) and phases.charge(session, billed, now_ms)
-
-
-def _admit(session: Session, after: Mapping[UserId, User]) -> None:
+def _admit(session: Session, after: Mapping[UserId, User], now_ms: int) -> None:
     """Let the next rows of whoever is served take the fast lane."""
     for user in after.values():
         if user.served:
-            session.hot.admit(user.id, standing.room(user), user.due_ms, user.manager)
+            session.hot.admit(user, now_ms)
 
 
 def _hold(

@@ -69,7 +69,10 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the collector knows of the node that reports; `placed` are pairs that are or were to be served."""
+    """What the collector knows of the node that reports; `placed` are pairs that are or were to be served.
+
+    `floor_ms` is the moment before, of this report, by which bytes were used that were charged already.
+    """
 
     seen: Mapping[Key, Seen]
     users: Collection[UserId]
@@ -78,6 +81,7 @@ class Known:
     quarantined: Collection[Key]
     since_ms: int
     link_mbps: int
+    floor_ms: int = 0
 
 
 def charge(rows: Iterable[Row], known: Known, now_ms: int) -> tuple[list[Charge], list[Held]]:
@@ -92,13 +96,20 @@ def charge(rows: Iterable[Row], known: Known, now_ms: int) -> tuple[list[Charge]
             continue
         before = latest.get(key)
         seen = before.seen if before else known.seen.get(key)
-        earliest_ms = before.at_ms if before else seen.last_ms - _OVERLAP_MS if seen else known.since_ms
+        earliest_ms = before.at_ms if before else _earliest_ms(seen, known, now_ms)
         used_ms = min(now_ms, max(at_ms, earliest_ms))
         one = raised(row, seen, known.factors[row.endpoint], used_ms, now_ms)
         if seen is None or one.seen[:2] != seen[:2]:
             charges.append(one)
             latest[key] = one
     return sorted(charges, key=lambda one: one.at_ms), held
+
+
+def _earliest_ms(seen: Seen | None, known: Known, now_ms: int) -> int:
+    if seen is None:
+        return known.since_ms
+    # One that was moved just now was moved by this report, for a moment before.
+    return known.floor_ms if seen.last_ms >= now_ms else seen.last_ms - _OVERLAP_MS
 
 
 def used_ms(quarter: int, now_ms: int) -> int:

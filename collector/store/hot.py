@@ -5,14 +5,18 @@ fails forgets all of it, as does a commit of another process; whatever changes a
 meter by another way forgets him. Only functions that write may look here: they all run on one thread.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
-from collector.domain.lane import ENDLESS, HIGHEST, Source, Totals
+from collector.domain import standing
+from collector.domain.lane import HIGHEST, Source, Totals
+from collector.domain.users import User
 from shared.names import EndpointId, LedgerId, ManagerId, NodeId, UserId
 
 #: Meters remembered at most, at about 300 bytes each; beyond that everything is learned again.
 _MAX_METERS = 3_000_000
 _NEVER_MS = 2**62
+#: Bytes told within this time of their use may take the fast lane.
+_RECENT_MS = 3_600_000
 
 
 class Hot:
@@ -22,6 +26,8 @@ class Hot:
         self.rooms: dict[UserId, int] = {}
         self.managers: dict[UserId, ManagerId] = {}
         self._dues: dict[UserId, int] = {}
+        #: When the present periods began of those in which it was not long ago.
+        self._begun: dict[UserId, int] = {}
         self._earliest_ms = _NEVER_MS
         self._sources: dict[LedgerId, Source] = {}
         self._meters = 0
@@ -48,14 +54,29 @@ class Hot:
         self._meters += user not in of_endpoint
         of_endpoint[user] = totals
 
-    def admit(self, user: UserId, room: int, due_ms: int | None, manager: ManagerId | None) -> None:
+    def admit(self, user: User, now_ms: int) -> None:
         """Let a user's rows take the fast lane until his room is used or his time has come."""
-        self.rooms[user] = min(room, ENDLESS)
-        if manager is not None:
-            self.managers[user] = manager
-        if due_ms is not None:
-            self._dues[user] = due_ms
-            self._earliest_ms = min(self._earliest_ms, due_ms)
+        self.rooms[user.id] = standing.room(user)
+        if user.manager is not None:
+            self.managers[user.id] = user.manager
+        if user.due_ms is not None:
+            self._dues[user.id] = user.due_ms
+            self._earliest_ms = min(self._earliest_ms, user.due_ms)
+        if user.period_start_ms > now_ms - _RECENT_MS:
+            self._begun[user.id] = user.period_start_ms
+        else:
+            self._begun.pop(user.id, None)
+
+    def not_before(self, at_ms: int, now_ms: int) -> Container[UserId] | None:
+        """Whose bytes of that moment do not belong to the period his room is of; None is nobody.
+
+        Of moments long ago nothing is remembered: then it is everybody.
+        """
+        if at_ms == now_ms:
+            return None
+        if at_ms < now_ms - _RECENT_MS:
+            return self.rooms.keys()
+        return {user for user, begun_ms in self._begun.items() if begun_ms > at_ms} or None
 
     def expire(self, now_ms: int) -> None:
         """Forget whom time has changed by now."""
@@ -69,6 +90,7 @@ class Hot:
         for user in users:
             self.rooms.pop(user, None)
             self._dues.pop(user, None)
+            self._begun.pop(user, None)
             self.managers.pop(user, None)
 
     def forget_node(self, node: NodeId) -> None:
@@ -78,7 +100,7 @@ class Hot:
 
     def forget_all(self) -> None:
         """Learn everything again."""
-        for table in (self.rooms, self.managers, self._dues, self._sources):
+        for table in (self.rooms, self.managers, self._dues, self._begun, self._sources):
             table.clear()
         self._earliest_ms = _NEVER_MS
         self._meters = 0

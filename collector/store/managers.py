@@ -166,8 +166,8 @@ def save(session: Session, manager: Manager) -> None:
 def save_standing(session: Session, changed: Iterable[Manager]) -> None:
     """Store status, reason and the next due moment of many managers; the removed have none."""
     session.run_many(
-        "UPDATE manager SET status = ?, reason = ?, due_ms = CASE WHEN removed_ms IS NULL THEN CAST(? AS BIGINT) END"
-        " WHERE id = ?",
+        "UPDATE manager SET status = ?, reason = ?,"
+        " due_ms = CASE WHEN removed_ms IS NULL THEN CAST(? AS BIGINT) END WHERE id = ?",
         [(one.status.value, one.reason, one.due_ms, one.id) for one in changed],
     )
 

@@ -248,7 +248,7 @@ def test_after_an_outage_of_days_each_day_has_its_own_bytes(fleet: Fleet) -> Non
     )
     assert [(hour * HOUR_MS, down) for hour, down in hours] == [
         (MIDNIGHT_MS - HOUR_MS, 100),
-        *((MIDNIGHT_MS + day * DAY_MS + 10 * HOUR_MS, 600) for day in range(2)),
+        *((MIDNIGHT_MS + day * DAY_MS + 10 * HOUR_MS, 600) for day in range(3)),
     ]
 
 

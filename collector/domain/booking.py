@@ -1,0 +1,74 @@
+"""The books of one report: what becomes of the users in it, in the order in which their bytes were used.
+
+What always holds: whoever was charged carefully for one moment is charged carefully for all later ones; a
+period ends with the bytes that were used in it, whenever they are told.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from collector.domain import metering, standing
+from collector.domain.metering import Charge, Held
+from collector.domain.reports import Received
+from collector.domain.users import User
+from shared.messages import Usage
+from shared.names import ManagerId, UserId
+
+
+@dataclass
+class Books:
+    """Users before the report and now, the moves in time on the way, and what managers are billed."""
+
+    before: dict[UserId, User] = field(default_factory=dict)
+    after: dict[UserId, User] = field(default_factory=dict)
+    steps: list[tuple[User, User]] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    billed: dict[ManagerId, tuple[int, int]] = field(default_factory=dict)
+    #: The moment that was booked last.
+    booked_ms: int = 0
+
+
+def by_time(report: Received, now_ms: int) -> Iterator[tuple[int, list[tuple[int, Usage]]]]:
+    """The rows of a report with the moment by which their bytes were used, the earliest first."""
+    moments: dict[int, list[tuple[int, Usage]]] = {}
+    for place, row, quarter in report.past:
+        moments.setdefault(metering.used_ms(quarter, now_ms), []).append((place, row))
+    present_ms = metering.used_ms(report.quarter, now_ms)
+    if present_ms not in moments:
+        moments[present_ms] = report.rows
+    else:
+        moments[present_ms] += report.rows
+    yield from sorted(moments.items())
+
+
+def open_for(books: Books, users: Mapping[UserId, User]) -> None:
+    """Take users into the books as they are."""
+    books.before |= users
+    books.after |= users
+
+
+def charge(books: Books, charges: Iterable[Charge], held: Iterable[Held]) -> None:
+    """Charge users and their managers, each for the time of the bytes."""
+    books.held += held
+    for one in charges:
+        earlier = books.after[one.key.user]
+        user = standing.advanced(earlier, one.at_ms)
+        books.steps.append((earlier, user))
+        books.after[user.id] = standing.charged(user, one.up, one.down, one.at_ms)
+        if user.manager is not None:
+            add_up(books, {user.manager: (one.up, one.down)})
+
+
+def add_up(books: Books, billed: Mapping[ManagerId, tuple[int, int]]) -> None:
+    """Bill managers for users directly below them."""
+    for manager, (up, down) in billed.items():
+        before_up, before_down = books.billed.get(manager, (0, 0))
+        books.billed[manager] = (before_up + up, before_down + down)
+
+
+def finish(books: Books, now_ms: int) -> None:
+    """Bring everybody in the books to the present."""
+    for number, earlier in books.after.items():
+        later = standing.advanced(earlier, now_ms)
+        books.steps.append((earlier, later))
+        books.after[number] = later
