@@ -35,7 +35,6 @@ _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 #: No test cuts the power, so the disk need not keep up: a killed process loses nothing all the same.
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
@@ -82,9 +81,14 @@ class Cluster:
         """The same as a setting."""
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{name}"
 
+    def socket_url(self, name: str) -> str:
+        """The same over the server's socket, which is reached from any network namespace."""
+        return f"postgresql://{OWNER}@:{self.port}/{name}?host={self.directory}"
+
     def start(self) -> None:
         """Start the server on what lies there, and wait until it answers."""
-        settings = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(self.port)}).items()]
+        own = {"port": str(self.port), "unix_socket_directories": str(self.directory)}
+        settings = [f"--{name}={value}" for name, value in (_SETTINGS | own).items()]
 
         def answers() -> bool:
             if self.process is None or self.process.poll() is not None:
@@ -180,8 +184,9 @@ def _initialise(place: Path, directory: Path) -> None:
     command += ["-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     done = subprocess.run([*_as_nobody(), *command], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    doors = f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
-    (directory / "data" / "pg_hba.conf").write_text(doors)
+    guarded = f"host all {GUARDED} 127.0.0.1/32 scram-sha-256"
+    doors = (guarded, "host all all 127.0.0.1/32 trust", "local all all trust", "")
+    (directory / "data" / "pg_hba.conf").write_text("\n".join(doors))
 
 
 def _as_nobody() -> list[str]:

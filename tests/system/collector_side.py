@@ -1,13 +1,12 @@
 """The collector of a world of faults: the real store and the real functions of the app, without HTTP.
 
-What always holds: a kill leaves the database's files as they lie there. After whatever changes the books,
-every user's bill is what the collector was told, his endpoints add up to it, and it is no more than readings
-showed.
+What always holds: a kill leaves the database as it lies there, on either engine. After whatever changes the
+books, every user's bill is what the collector was told, his endpoints add up to it, and it is no more than
+readings showed.
 """
 
 import contextlib
 import itertools
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,8 @@ from collector.store.session import Session
 from shared.messages import Past, Report, ReportAnswer, Usage
 from shared.names import EndpointId, NodeId, UserId
 from tests.kit import remembered
-from tests.system import node_side, truth
+from tests.kit.stores import SqliteStore, Store
+from tests.system import truth
 from tests.system.happenings import Moment
 
 NODES, ENDPOINTS, USERS = 2, 2, 3
@@ -52,7 +52,7 @@ class Letter:
 class Ground:
     """A database with nodes, endpoints and users that worlds start from."""
 
-    directory: Path
+    store: Store
     nodes: tuple[NodeId, ...]
     endpoints: dict[NodeId, tuple[EndpointId, ...]]
     users: tuple[UserId, ...]
@@ -62,7 +62,7 @@ class Ground:
 class Copy:
     """A database as it was, and what it had been told."""
 
-    directory: Path
+    store: Store
     told: truth.Told
 
 
@@ -76,16 +76,21 @@ def directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def ground() -> Iterator[Ground]:
-    """Made once for many worlds."""
+    """SQLite in memory, made once for many worlds."""
     with directory() as place:
-        database = Database.open(place)
-        try:
-            made = {node: _endpoints(database, node) for node in _nodes(database)}
-            everywhere = tuple(itertools.chain.from_iterable(made.values()))
-            people = tuple(_user(database, number, everywhere) for number in range(USERS))
-        finally:
-            database.close()
-        yield Ground(place, tuple(made), made, people)
+        (place / "ground").mkdir()
+        with ground_on(SqliteStore(place / "ground")) as made:
+            yield made
+
+
+@contextlib.contextmanager
+def ground_on(store: Store) -> Iterator[Ground]:
+    """An empty database made the ground of many worlds."""
+    with contextlib.closing(store.open()) as database:
+        made = {node: _endpoints(database, node) for node in _nodes(database)}
+        everywhere = tuple(itertools.chain.from_iterable(made.values()))
+        people = tuple(_user(database, number, everywhere) for number in range(USERS))
+    yield Ground(store, tuple(made), made, people)
 
 
 @dataclass
@@ -93,18 +98,16 @@ class Collector:
     """The collector and what it has been told."""
 
     ground: Ground
-    folder: Path
     witness: truth.Truth
     now_ms: int = _BEGAN_MS
     told: truth.Told = field(default_factory=dict)
     copies: list[Copy] = field(default_factory=list)
     #: What each user was billed when it was last looked at, which is after every change.
     bills: dict[UserId, Count] = field(default_factory=dict)
-    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        self._directory = node_side.copied(self.ground.directory, self._fresh())
-        self._database = Database.open(self._directory)
+        self._store = self.ground.store.copied()
+        self._database = self._store.open(alone=True)
         self.check()
 
     def receive(self, letter: Letter, *, dies: Moment | None = None) -> ReportAnswer:
@@ -140,17 +143,22 @@ class Collector:
 
     def die(self) -> None:
         """SIGKILL, and a start on what lies there."""
-        left = node_side.copied(self._directory, self._fresh())
-        self._replace(left)
+        self._store = self._store.killed(self._database)
+        self._database = self._store.open(alone=True)
+        self.check()
 
     def back_up(self) -> None:
         """Copy the database."""
-        self.copies.append(Copy(node_side.copied(self._directory, self._fresh()), dict(self.told)))
+        self.copies.append(Copy(self._store.copied(), dict(self.told)))
 
     def restore(self, copy: Copy) -> None:
         """Put an older copy in the place of the database."""
         self.told = dict(copy.told)
-        self._replace(node_side.copied(copy.directory, self._fresh()))
+        self._database.close()
+        self._store.remove()
+        self._store = copy.store.copied()
+        self._database = self._store.open(alone=True)
+        self.check()
 
     def check(self) -> None:
         """The bills are what was told, add up, and nobody pays for a byte that no reading showed."""
@@ -172,18 +180,8 @@ class Collector:
     def close(self) -> None:
         """Let go of everything."""
         self._database.close()
-
-    def _replace(self, place: Path) -> None:
-        self._database.close()
-        shutil.rmtree(self._directory)
-        self._directory = place
-        self._database = Database.open(place)
-        self.check()
-
-    def _fresh(self) -> Path:
-        place = self.folder / f"collector-{next(self.numbers)}"
-        place.mkdir()
-        return place
+        for store in (self._store, *(copy.store for copy in self.copies)):
+            store.remove()
 
 
 def _usage(session: Session, wanted: Sequence[UserId]) -> list[UsageView]:

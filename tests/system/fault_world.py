@@ -289,7 +289,7 @@ def opened(ground: Ground) -> Iterator[World]:
     """A world on a copy of this ground."""
     with collector_side.directory() as folder, asyncio.Runner() as runner:
         known = truth.Truth()
-        world = World([], Collector(ground, folder, known), known)
+        world = World([], Collector(ground, known), known)
         try:
             world.sites += [_site(ground, node, folder, runner, world) for node in ground.nodes]
             yield world

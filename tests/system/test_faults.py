@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from agent.core.counting import Meter
+from tests.kit import stores
+from tests.kit.postgres import Cluster
 from tests.system import collector_side, fault_world, schedule
 from tests.system.collector_side import Ground
 from tests.system.fault_world import World
@@ -20,6 +22,8 @@ from tests.system.node_side import Site
 
 _SEEDS = 200
 _EXAMPLES = 100
+#: A kill or a backup costs a server far more than a copy of files in memory.
+_SEEDS_ON_POSTGRES, _EXAMPLES_ON_POSTGRES = 8, 6
 #: Twice as long as an agent waits for an answer.
 _HELD_UP_MS = 30_000
 
@@ -27,6 +31,12 @@ _HELD_UP_MS = 30_000
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     with collector_side.ground() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ground_on_postgres(cluster: Cluster) -> Iterator[Ground]:
+    with stores.on_postgres(cluster) as store, collector_side.ground_on(store) as made:
         yield made
 
 
@@ -150,8 +160,23 @@ class Faults(RuleBasedStateMachine):
 
 
 def test_whatever_happens_in_whatever_order_every_byte_is_billed_once(ground: Ground) -> None:
+    _in_any_order(ground, _EXAMPLES)
+
+
+@pytest.mark.postgres
+def test_the_same_holds_on_postgresql(ground_on_postgres: Ground) -> None:
+    _in_any_order(ground_on_postgres, _EXAMPLES_ON_POSTGRES)
+    for seed in range(_SEEDS, _SEEDS + _SEEDS_ON_POSTGRES):
+        outcome = schedule.run(seed, ground_on_postgres)
+        assert outcome.settled.doubled == 0
+        assert outcome.settled.lost <= outcome.settled.forgotten
+        if not outcome.forgetful:
+            assert outcome.settled.billed == outcome.settled.shown
+
+
+def _in_any_order(ground: Ground, examples: int) -> None:
     machine = type("FaultsOnThisGround", (Faults,), {"ground": ground})
-    often = settings(max_examples=_EXAMPLES, stateful_step_count=30, deadline=None)
+    often = settings(max_examples=examples, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(machine, settings=often)
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from collector.domain.refusals import Kind, Refused
-from collector.store import admins
+from collector.store import address, admins
 from collector.store.database import Database
 from collector.store.engines import connections
 from collector.store.engines.engine import Unusable
@@ -45,16 +45,8 @@ def _names(session: Session) -> list[str]:
 
 
 def _through(door: Door, store: PostgresStore, *, alone: bool = False) -> Database:
-    address = dataclasses.replace(store.cluster.address(store.name), port=door.port)
-    return Database.open(store.cluster.directory, address, alone=alone)
-
-
-def _end_connections(store: PostgresStore) -> None:
-    store.cluster.ask(
-        "postgres",
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
-        store.name,
-    )
+    way = dataclasses.replace(store.cluster.address(store.name), port=door.port)
+    return Database.open(store.cluster.directory, way, alone=alone)
 
 
 # --- connections -------------------------------------------------------------------------------------------
@@ -65,7 +57,7 @@ def test_connections_that_the_server_ended_are_made_again(store: PostgresStore) 
     db.write_now(_add, "a")
     assert db.read_now(_names) == ["a"]
     for name in "bc":
-        _end_connections(store)
+        store.end_connections()
         assert db.read_now(_names)[0] == "a"
         db.write_now(_add, name)
     assert db.read_now(_names) == ["a", "b", "c"]
@@ -161,7 +153,7 @@ def test_who_lost_the_lock_with_his_connection_writes_only_after_he_has_it_again
 ) -> None:
     first = store.open(alone=True)
     first.write_now(_add, "a")
-    _end_connections(store)
+    store.end_connections()
     second = store.open(alone=True)
     with pytest.raises(Refused, match="another tidegate-collector serves") as refused:
         first.write_now(_add, "b")
@@ -196,11 +188,11 @@ def test_a_database_that_may_only_be_read_refuses_in_words_and_recovers(store: P
     db = store.open(alone=True)
     setting = f"ALTER DATABASE {store.name} SET default_transaction_read_only"
     store.cluster.ask("postgres", f"{setting} = on")
-    _end_connections(store)
+    store.end_connections()
     with pytest.raises(Refused, match="read-only"):
         db.write_now(_add, "a")
     store.cluster.ask("postgres", f"{setting} = off")
-    _end_connections(store)
+    store.end_connections()
     db.write_now(_add, "b")
     assert db.read_now(_names) == ["b"]
     db.close()
@@ -223,7 +215,7 @@ def test_only_a_new_database_may_be_empty(cluster: Cluster) -> None:
 def test_what_cannot_be_opened_is_said_in_one_line_without_the_password(cluster: Cluster, wrong: str) -> None:
     name = cluster.make()
     right = cluster.address(name, user=GUARDED, password="the right one")
-    address = {
+    way = {
         "port": dataclasses.replace(right, port=1),
         "name": dataclasses.replace(right, name="nowhere"),
         "user": dataclasses.replace(right, host="localhost", user="nobody-knows"),
@@ -233,7 +225,7 @@ def test_what_cannot_be_opened_is_said_in_one_line_without_the_password(cluster:
         cluster.drop(name)
         cluster.ask("postgres", f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII'")
     with pytest.raises(Unusable) as unusable:
-        Database.open(cluster.directory, address)
+        Database.open(cluster.directory, way)
     said = {
         "port": "refused",
         "name": "does not exist",
@@ -246,6 +238,13 @@ def test_what_cannot_be_opened_is_said_in_one_line_without_the_password(cluster:
     assert "\n" not in str(unusable.value)
     assert " one" not in str(unusable.value)
     cluster.drop(name)
+
+
+def test_a_local_socket_will_do(store: PostgresStore) -> None:
+    db = Database.open(store.cluster.directory, address.parsed(store.cluster.socket_url(store.name)))
+    db.write_now(_add, "a")
+    db.close()
+    assert store.cluster.ask(store.name, "SELECT name FROM tidegate.admin") == [("a",)]
 
 
 def test_whoever_may_only_make_schemas_can_be_the_owner(cluster: Cluster) -> None:
