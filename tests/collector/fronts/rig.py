@@ -25,6 +25,8 @@ from collector.store.database import Database
 from collector.tracker import Tracker
 from shared.messages import Registration
 from shared.names import EndpointId, ManagerId, NodeId, UserId
+from tests.kit import stores
+from tests.kit.stores import Store
 
 T = TypeVar("T")
 
@@ -164,10 +166,10 @@ class Rig:
 
 
 @contextlib.contextmanager
-def opened(directory: Path) -> Iterator[Rig]:
-    """A collector over a store in this directory."""
+def opened(place: Path | Store) -> Iterator[Rig]:
+    """A collector over this store, or over SQLite in this directory."""
     with asyncio.Runner() as runner:
-        data = Database.open(directory)
+        data = stores.of(place).open()
         hub = Hub()
         clock, tracker = Clock(now_ms=_wall_ms()), Tracker(window_s=WINDOW_S, penalty_s=PENALTY_S)
         present = Sessions(data, hub, tracker, now_ms=lambda: clock.now_ms, now_s=lambda: clock.now_s)

@@ -15,6 +15,7 @@ from collector.fronts.rest.problems import MEDIA
 from collector.fronts.rest.routes import JSON, Route
 from tests.collector.fronts import rig as made
 from tests.collector.fronts.rig import Rig
+from tests.kit.stores import Store
 
 _ODD_WHOLE = st.sampled_from([0, 1, -1, 2**31, 2**63 - 1, 2**63, -(2**63) - 1, 10**30])
 _ODD_NUMBERS = _ODD_WHOLE | st.sampled_from([0.5, -0.0, 1e308])
@@ -116,8 +117,8 @@ async def _ask(rig: Rig, tokens: dict[str, str], request: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("route", table.ROUTES, ids=lambda route: f"{route.method} {route.path}")
-def test_rubbish_on_any_route_is_never_a_failure_of_ours(tmp_path: Path, route: Route) -> None:
-    with made.opened(tmp_path) as rig:
+def test_rubbish_on_any_route_is_never_a_failure_of_ours(store: Store, route: Route) -> None:
+    with made.opened(store) as rig:
         node = rig.joined()
         tokens = {"admin": rig.admin(), "node": node.token}
         rig.user("someone", rig.endpoint(node.id))
