@@ -183,12 +183,9 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
         """How many commits of other processes there were."""
         if self._mine.transaction:
             return self._mine.counted - self._mine.commits - 1
-        self.begin(READ)
-        try:
+        with self.atomic(READ):
             cursor = self.execute_sql("SELECT value FROM fact WHERE name = %s", (COMMITS,))
             return int(cursor.fetchone()[0]) - self._mine.commits
-        finally:
-            self.rollback()
 
     def _begin(self, kind: str) -> None:
         self._mine.transaction = ""
