@@ -275,3 +275,26 @@ def test_the_log_is_json_and_holds_no_address_and_no_secret(collector: Collector
     said = "".join(line for line in lines if '"serving"' not in line)
     for secret in (token, collector.first["password"], "127.0.0.1", "argon2id"):
         assert secret not in said
+
+
+def test_who_is_below_a_manager_that_is_switched_off_is_off_the_nodes_at_once(collector: Collector) -> None:
+    node, token = collector.joined()
+    with collector.client(collector.admin()) as admin:
+
+        def made(path: str, **fields: object) -> int:
+            return int(admin.post(f"/api/v1/{path}", json=fields).json()["id"])
+
+        endpoint = made(f"nodes/{node}/endpoints", name="main", protocol="vless", port=4433)
+        top = made("managers", name="top")
+        leaf = made("managers", name="leaf", parent=top)
+        user = made("users", name="ann", manager=leaf, endpoints=[endpoint])
+        with collector.client(token) as agent:
+            poll = f"/api/v1/nodes/{node}/configs"
+            before = agent.get(poll).json()["generation"]
+            began = time.monotonic()
+            assert admin.patch(f"/api/v1/managers/{top}", json={"active": False}).is_success
+            news = agent.get(f"{poll}?since={before}&wait=20").json()
+        assert [item["key"] for item in news["items"]] == [f"account/{user}/{endpoint}"]
+        assert "body" not in news["items"][0]
+        assert time.monotonic() - began < 5
+        assert admin.get(f"/api/v1/users/{user}").json()["reason"] == "manager"

@@ -52,7 +52,7 @@ def _part(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-@pytest.mark.parametrize("bearer", [NODE, Bearer(Actor(Role.ADMIN, 1), 0)])
+@pytest.mark.parametrize("bearer", [NODE, Bearer(Actor(Role.ADMIN, 1), 0), Bearer(Actor(Role.MANAGER, 2), 5)])
 def test_a_token_tells_who_it_was_given_to(bearer: Bearer) -> None:
     assert tokens.read(KEY, tokens.issue(KEY, bearer, _now_ms())) == bearer
 
@@ -63,6 +63,7 @@ def test_a_hand_made_token_with_the_right_claims_is_read() -> None:
 
 def test_tokens_live_as_long_as_their_role_says() -> None:
     assert (tokens.life_s(Role.NODE), tokens.life_s(Role.ADMIN)) == (900, 3600)
+    assert tokens.life_s(Role.MANAGER) == 3600
     payload = jwt.decode(tokens.issue(KEY, NODE, _now_ms()), options={"verify_signature": False})
     assert payload["exp"] - payload["iat"] == 900
 
