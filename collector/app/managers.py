@@ -58,7 +58,8 @@ def change(
         _rehold(session, before, line)
     _require_fit(after, line, _below(session, manager))
     managers.save(session, after)
-    if after.overdrawn and not before.overdrawn:
+    # Leases below were given with regard to other limits.
+    if (after.overdrawn and not before.overdrawn) or _shares_anew(before, after, line):
         users.unpool(session, [one.id for one in managers.below(session, manager)])
     _note_changes(session, before, after, actor, now_ms)
     phases.tell(session, [managers.Turn(before, after)], actor, now_ms)
@@ -153,6 +154,8 @@ def _hand_over(
         raise refusals.invalid({"move_to": "name somebody who is not below the manager that is removed"})
     if people:
         tenants.require_room(session, line, "move_to")
+    if any(one.pools for one in line):
+        users.unpool(session, [one.id for one in managers.below(session, manager.id)])
     for child in _below(session, manager.id):
         if child.parent == manager.id:
             moved = structs.replace(child, parent=move_to)
@@ -162,6 +165,10 @@ def _hand_over(
     users.hand_over(session, manager.id, move_to)
     managers.reserve(session, {manager.id: _negative(manager.held)})
     managers.reserve(session, {move_to: manager.held})
+
+
+def _shares_anew(before: Manager, after: Manager, line: Iterable[Manager]) -> bool:
+    return after.parent != before.parent and any(one.pools for one in line)
 
 
 def _rehold(session: Session, manager: Manager, line: tuple[Manager, ...]) -> None:

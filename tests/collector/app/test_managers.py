@@ -84,6 +84,21 @@ def test_bytes_stay_with_those_under_whom_they_were_used_and_holdings_go_along(r
     assert [resellers.seen(one).manager.held for one in (old, new)] == [Bytes(), Bytes(9, 4, 5)]
 
 
+def test_leases_that_were_given_under_others_are_void_below_a_limit_of_bytes(resellers: Resellers) -> None:
+    fleet = resellers.fleet
+    limited, leaf = resellers.made("limited", quota_bytes=100), resellers.made("leaf", quota_bytes=50)
+    moved, given = fleet.user(1, manager=leaf.id), fleet.user(2, manager=resellers.made("gone").id)
+    resellers.run()
+    before = [fleet.seen(user).terms for user in (moved, given)]
+    resellers.change(leaf, parent=limited.id)
+    gone = resellers.fleet.db.read_now(managers.one, given.manager or ManagerId(0), {}, ADMIN).manager
+    remove(resellers, gone, limited)
+    resellers.run()
+    after = [fleet.seen(user) for user in (moved, given)]
+    assert all(user.pooled for user in after)
+    assert all(user.terms > terms for user, terms in zip(after, before, strict=True))
+
+
 def test_names_are_one_mans_and_not_an_admins(resellers: Resellers) -> None:
     resellers.made("ada")
     refused(lambda: resellers.made("ada"), Kind.CONFLICT, "name")
