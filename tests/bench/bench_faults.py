@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
+from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.demo.stage import Stage
 from tests.kit import fleet
@@ -61,7 +62,7 @@ class Tally:
         self.broken |= other.broken
 
 
-def measure() -> list[Figure]:
+def measure(_asked: Asked) -> list[Figure]:
     """Figures of both."""
     stage = Stage(sys.stdout)
     return [*_schedule_figures(_schedules(stage)), *_kill_figures(_killed(stage))]

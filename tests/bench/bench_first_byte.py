@@ -7,6 +7,7 @@ import statistics
 import time
 import uuid
 
+from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.kit import clients, download, fleet
 
@@ -15,7 +16,7 @@ _GOAL_MS = 300.0
 _PATIENCE_S = 10.0
 
 
-def measure() -> list[Figure]:
+def measure(_asked: Asked) -> list[Figure]:
     """Median and worst of ten users."""
     with fleet.opened(("home",)) as everything:
         everything.served(everything.add_user("first"))

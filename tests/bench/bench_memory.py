@@ -2,6 +2,7 @@
 
 import psutil
 
+from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.kit import fleet
 
@@ -9,7 +10,7 @@ _AGENT_GOAL_MB = 45.0
 _COLLECTOR_GOAL_MB = 70.0
 
 
-def measure() -> list[Figure]:
+def measure(_asked: Asked) -> list[Figure]:
     """Resident set sizes of the idle fleet, after one user was served once."""
     with fleet.opened(("home",)) as everything:
         everything.served(everything.add_user("alice"))

@@ -12,6 +12,7 @@ from agent.drivers.xray.driver import XrayDriver
 from agent.drivers.xray.options import Options
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
+from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.kit import lab
 
@@ -20,7 +21,7 @@ _GOAL_PER_S = 5_000.0
 _ENDPOINT = EndpointId(1)
 
 
-def measure() -> list[Figure]:
+def measure(_asked: Asked) -> list[Figure]:
     """Rates of both halves."""
     with (
         lab.opened([]) as places,

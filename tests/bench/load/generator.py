@@ -1,0 +1,164 @@
+"""The load generator: every node of a fleet, in one process of its own on the other cores.
+
+What always holds: a node sends absolute totals that grow with every report; what is not confirmed is sent
+again, as agents do, until it is; so what the collector must bill at the end is known to the byte.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+import msgspec
+import uvloop
+
+from shared.names import QUARTER_MS, NodeId
+from tests.bench.load import seeding
+from tests.bench.load import shape as shapes
+from tests.bench.load.clock import Clock
+from tests.bench.load.orders import Order, Outcome, Target
+from tests.bench.load.talk import Talk
+from tests.bench.load.wire import Wire, WireError
+
+#: As agents have it.
+_PATIENCE_S = 15.0
+_AGAIN_S = 0.2
+_TRIES = 20
+_EPOCH = 1
+
+
+class _Answer(msgspec.Struct):
+    """What of an answer says whether all rows were billed; leases are not read."""
+
+    accepted: int
+    quarantined: list[msgspec.Raw] = []
+    stopped: list[int] = []
+
+
+_ANSWERS = msgspec.json.Decoder(_Answer)
+
+
+def main(pipe: Connection, target: Target) -> None:
+    """Log every node in, then carry out orders until None comes."""
+    os.sched_setaffinity(0, target.cores)
+    fleet = _Fleet(target)
+    gc.freeze()
+    gc.disable()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        pipe.send(None)
+        while (order := pipe.recv()) is not None:
+            try:
+                pipe.send(runner.run(fleet.carry_out(order)))
+            except Exception as error:  # noqa: BLE001 - whoever gave the order wants to know
+                pipe.send(error)
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """What is counted while an order is carried out."""
+
+    rows: int = 0
+    sent_again: int = 0
+    begun_late_s: float = 0.0
+    answers_ms: list[float] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class _Node:
+    """One node; `rounds` of its reports were sent, all but perhaps the last one confirmed."""
+
+    id: NodeId
+    wire: Wire
+    rounds: int = 0
+
+
+class _Fleet:
+    def __init__(self, target: Target) -> None:
+        self._shape = target.shape
+        self._clock = Clock(target.clock)
+        trust = ssl.create_default_context(cafile=target.ca) if target.ca else None
+        with contextlib.closing(Talk(*target.address, target.ca)) as talk:
+            self._nodes = [
+                _Node(id=node, wire=Wire(target.address, trust, _token(talk, node)))
+                for node in map(NodeId, range(1, target.shape.nodes + 1))
+            ]
+
+    async def carry_out(self, order: Order) -> Outcome:
+        """Send what was ordered."""
+        tally, cpu_s, began_s = _Tally(), time.process_time(), time.monotonic()
+        turn = asyncio.Semaphore(order.at_once)
+        async with asyncio.TaskGroup() as group:
+            for place, node in enumerate(self._nodes):
+                due = _due(order, began_s, place / len(self._nodes))
+                group.create_task(self._play(node, due, turn, tally))
+        return Outcome(
+            rows=tally.rows,
+            took_s=time.monotonic() - began_s,
+            answers_ms=tally.answers_ms,
+            rounds={node.id: node.rounds for node in self._nodes},
+            sent_again=tally.sent_again,
+            begun_late_ms=tally.begun_late_s * 1000,
+            generator_cpu_s=time.process_time() - cpu_s,
+            wrong=tally.wrong,
+        )
+
+    async def _play(self, node: _Node, due: Iterator[float], turn: asyncio.Semaphore, tally: _Tally) -> None:
+        for due_s in due:
+            node.rounds += 1
+            body = self._report(node)
+            await asyncio.sleep(due_s - time.monotonic())
+            async with turn:
+                # Counted from when it was due, so that a collector that falls behind cannot hide it.
+                since_s = due_s or time.monotonic()
+                tally.begun_late_s = max(tally.begun_late_s, time.monotonic() - since_s)
+                answer = _ANSWERS.decode(await _confirmed(node.wire, body, tally))
+                tally.answers_ms.append((time.monotonic() - since_s) * 1000)
+                self._judge(node, answer, tally)
+
+    def _report(self, node: _Node) -> bytes:
+        report = {
+            "ledger": f"ledger-{node.id}",
+            "rows": shapes.rows(self._shape, node.id, node.rounds),
+            "quarter": self._clock.now_ms() // QUARTER_MS,
+            "epoch": _EPOCH,
+            "sequence": node.rounds,
+        }
+        return msgspec.json.encode(report)
+
+    def _judge(self, node: _Node, answer: _Answer, tally: _Tally) -> None:
+        tally.rows += answer.accepted
+        if answer.accepted != self._shape.rows or answer.quarantined or answer.stopped:
+            tally.wrong.append(f"node {node.id}, report {node.rounds}: {answer}"[:500])
+
+
+def _due(order: Order, began_s: float, offset: float) -> Iterator[float]:
+    """When a node has to send, 0 for as soon as it may: while there is time, and as often as was ordered."""
+    for number in range(order.reports):
+        due_s = began_s + (number + offset) * order.period_s if order.period_s else 0.0
+        if max(due_s, time.monotonic()) > began_s + order.within_s:
+            return
+        yield due_s
+
+
+async def _confirmed(wire: Wire, body: bytes, tally: _Tally) -> bytes:
+    """Send until it is answered, as agents do."""
+    for _ in range(_TRIES):
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await wire.post(body)
+        except (WireError, OSError, asyncio.IncompleteReadError) as error:
+            tally.sent_again += 1
+            last = error
+            await asyncio.sleep(_AGAIN_S)
+    raise RuntimeError(f"a report was not confirmed in {_TRIES} tries: {last}") from last
+
+
+def _token(talk: Talk, node: NodeId) -> str:
+    client_id, secret = seeding.client(node)
+    return talk.log_in({"client_id": client_id, "client_secret": secret})
