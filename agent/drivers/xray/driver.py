@@ -7,7 +7,7 @@ of its own; an Xray that was told to end is never reported as having exited.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.core import counting
 from agent.core.served import Served, Status
@@ -17,8 +17,8 @@ from agent.drivers.xray import (
     accounts,
     config,
     control,
+    counters,
     cutting,
-    labels,
     options,
     output,
     ports,
@@ -49,6 +49,7 @@ class _Core:
     host: control.Control
     endpoints: Mapping[EndpointId, Endpoint]
     serving: serving.Serving
+    known: counters.Counters = field(default_factory=counters.Counters)
 
 
 class XrayDriver(base.Driver):
@@ -162,7 +163,8 @@ class XrayDriver(base.Driver):
     async def read(self) -> counting.Reading:
         """Read all counters, without reset."""
         core = self._running()
-        return counting.Reading(core.process.run.generation, counts(await core.api.counters()))
+        counts = core.known.counts(await core.api.counters())
+        return counting.Reading(core.process.run.generation, counts)
 
     async def sessions(self) -> Sequence[Session]:
         """Who is connected now, by what the host heard and the kernel still has."""
@@ -255,17 +257,6 @@ class XrayDriver(base.Driver):
         if core:
             await core.api.close()
             core.process.close()
-
-
-def counts(counters: Mapping[str, int]) -> dict[counting.Meter, counting.Count]:
-    """Our meters out of Xray's counters, `user>>>EMAIL>>>traffic>>>uplink`; others are ignored."""
-    found: dict[counting.Meter, list[int]] = {}
-    for name, value in counters.items():
-        _, email, kind, direction = [*name.split(">>>"), "", "", ""][:4]
-        parsed = labels.parse_email(email)
-        if parsed and kind == "traffic" and direction in ("uplink", "downlink"):
-            found.setdefault(counting.Meter(*parsed), [0, 0])[direction == "downlink"] = value
-    return {meter: counting.Count(up, down) for meter, (up, down) in found.items()}
 
 
 def _ports(core: _Core) -> dict[EndpointId, int]:

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from agent.core import counting
 from agent.core.counting import Meter
 from agent.core.served import Served
-from agent.drivers.xray import accounts, config, driver, labels, options, output, register, sockets, webhook
+from agent.drivers.xray import (
+    accounts,
+    config,
+    counters,
+    driver,
+    labels,
+    options,
+    output,
+    register,
+    sockets,
+    webhook,
+)
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
 
@@ -146,7 +157,7 @@ def test_the_longest_usable_run_directory_is_accepted() -> None:
 
 
 def test_counters_become_meters_and_foreign_ones_are_ignored() -> None:
-    counters = {
+    found = {
         "user>>>u1-e2>>>traffic>>>uplink": 5,
         "user>>>u1-e2>>>traffic>>>downlink": 7,
         "user>>>u3-e1>>>traffic>>>downlink": 9,
@@ -154,12 +165,29 @@ def test_counters_become_meters_and_foreign_ones_are_ignored() -> None:
         "user>>>u4-e1>>>traffic>>>sidelink": 1,
         "user>>>u5-e1>>>weather>>>uplink": 1,
         "user>>>u6-e1": 1,
+        "user>>>u7-e1>>>traffic>>>uplink>>>more": 1,
         "nonsense": 1,
     }
-    assert driver.counts(counters) == {
+    assert counters.Counters().counts(found) == {
         Meter(UserId(1), EndpointId(2)): counting.Count(5, 7),
         Meter(UserId(3), EndpointId(1)): counting.Count(0, 9),
     }
+
+
+@given(st.lists(st.dictionaries(st.tuples(METERS, st.booleans()), st.integers(0, 9)), max_size=5))
+def test_a_reading_holds_what_its_counters_hold_whatever_was_read_before(
+    readings: list[dict[tuple[Meter, bool], int]],
+) -> None:
+    known = counters.Counters()
+    for reading in readings:
+        found = {
+            f"user>>>{labels.email(*meter)}>>>traffic>>>{'down' if down else 'up'}link": value
+            for (meter, down), value in reading.items()
+        }
+        assert known.counts(found) == {
+            meter: counting.Count(reading.get((meter, False), 0), reading.get((meter, True), 0))
+            for meter, _ in reading
+        }
 
 
 def test_what_cannot_be_done_is_said_beforehand() -> None:
