@@ -1,6 +1,7 @@
 """Where the CPU of a round of reports goes: shares of the collector's parts, and its dearest functions.
 
-Rounds of 100,000 users, half of them limited, fifty nodes at once, after the first; sampled from outside.
+Rounds of 100,000 users, half of them limited, fifty nodes at once, sampled from outside: the first one, those
+after it, and those in which a quarter or an hour ends. `--parts` chooses.
 """
 
 import sys
@@ -8,10 +9,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from shared.names import QUARTER_MS
 from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.bench.load import runs, sampling
-from tests.bench.load.orders import Order
+from tests.bench.load.collector import HOUR_MS
 from tests.bench.load.sampling import Stacks
 from tests.bench.load.shape import Shape
 from tests.demo.stage import Stage, table
@@ -20,6 +22,9 @@ _SHOWN = 15
 #: Enough samples for a share to be right within a percent.
 _SAMPLED_CPU_S = 8.0
 _MOST_ROUNDS = 40
+
+#: The rounds to watch, by how far the clock is put ahead before each.
+PARTS = {"first": 0, "round": 0, "quarter": QUARTER_MS, "hour": HOUR_MS}
 
 #: Parts of paths, in the order in which they are tried, and whose time is spent there.
 _AREAS = {
@@ -36,27 +41,34 @@ _AREAS = {
 
 
 def measure(asked: Asked) -> list[Figure]:
-    """Shares in percent; the functions are printed."""
+    """Shares in percent of each part that is wanted; the functions are printed."""
     stage = Stage(sys.stderr)
+    return [figure for part in PARTS if asked.wants(part) for figure in _profiled(part, asked, stage)]
+
+
+def _profiled(part: str, asked: Asked, stage: Stage) -> list[Figure]:
     bench = runs.Bench(asked=asked, say=stage.say)
     with (
         bench.load(Shape(users=100_000, nodes=50, rows=2_000)) as load,
         tempfile.TemporaryDirectory(prefix="tidegate-profile-") as name,
     ):
-        order = Order(reports=1, at_once=50)
-        once = bench.offer("first round", load, order)
-        once = bench.offer("round", load, order)
-        rounds = 1 if asked.quick else min(_MOST_ROUNDS, 1 + int(_SAMPLED_CPU_S / once.cpu_s))
+        load.collector.clock.begin_hour()
+        if part != "first":
+            for _ in range(2):
+                bench.offer("round that is not watched", load, runs.ALL_AT_ONCE)
         with sampling.watching(load.collector.program.pid, Path(name) / "stacks") as told:
-            cost = bench.offer("rounds that are watched", load, Order(reports=rounds, at_once=50))
+            cpu_s, rounds = 0.0, 0
+            while rounds == 0 or (cpu_s < _SAMPLED_CPU_S and rounds < _MOST_ROUNDS and part != "first"):
+                load.collector.clock.advance(PARTS[part])
+                cpu_s += bench.offer(f"{part}, watched", load, runs.ALL_AT_ONCE).cpu_s
+                rounds += 1
             stacks = told()
     _show(stage, stacks)
     shares = sampling.by_area(stacks, _AREAS)
     return [
-        Figure(name="round of 100,000 users, not watched", value=round(once.cpu_s, 3), unit="CPU-s"),
-        Figure(name="round of 100,000 users, watched", value=round(cost.cpu_s / rounds, 3), unit="CPU-s"),
+        Figure(name=f"{part}: CPU of 100,000 users, watched", value=round(cpu_s / rounds, 3), unit="CPU-s"),
         *(
-            Figure(name=f"share of {area or 'everything else'}", value=_percent(count, stacks), unit="%")
+            Figure(name=f"{part}: share of {area or 'the rest'}", value=_percent(count, stacks), unit="%")
             for area, count in shares.most_common()
         ),
     ]

@@ -77,6 +77,7 @@ class _Node:
     id: NodeId
     wire: Wire
     rounds: int = 0
+    quarter: int = 0
 
 
 class _Fleet:
@@ -112,7 +113,7 @@ class _Fleet:
     async def _play(self, node: _Node, due: Iterator[float], turn: asyncio.Semaphore, tally: _Tally) -> None:
         for due_s in due:
             node.rounds += 1
-            body = self._report(node)
+            body, sent = self._report(node)
             await asyncio.sleep(due_s - time.monotonic())
             async with turn:
                 # Counted from when it was due, so that a collector that falls behind cannot hide it.
@@ -120,21 +121,28 @@ class _Fleet:
                 tally.begun_late_s = max(tally.begun_late_s, time.monotonic() - since_s)
                 answer = _ANSWERS.decode(await _confirmed(node.wire, body, tally))
                 tally.answers_ms.append((time.monotonic() - since_s) * 1000)
-                self._judge(node, answer, tally)
+                self._judge(node, sent, answer, tally)
 
-    def _report(self, node: _Node) -> bytes:
+    def _report(self, node: _Node) -> tuple[bytes, int]:
+        """The body of the next report, and how many rows it has."""
+        before, node.quarter = node.quarter, self._clock.now_ms() // QUARTER_MS
+        past = []
+        if before and before < node.quarter:
+            # As agents do: totals at the end of the quarter, of whoever moved since the report before.
+            past = shapes.past(self._shape, node.id, node.rounds, before)
         report = {
             "ledger": f"ledger-{node.id}",
             "rows": shapes.rows(self._shape, node.id, node.rounds),
-            "quarter": self._clock.now_ms() // QUARTER_MS,
+            "past": past,
+            "quarter": node.quarter,
             "epoch": _EPOCH,
             "sequence": node.rounds,
         }
-        return msgspec.json.encode(report)
+        return msgspec.json.encode(report), len(past) + self._shape.rows
 
-    def _judge(self, node: _Node, answer: _Answer, tally: _Tally) -> None:
-        tally.rows += answer.accepted
-        if answer.accepted != self._shape.rows or answer.quarantined or answer.stopped:
+    def _judge(self, node: _Node, sent: int, answer: _Answer, tally: _Tally) -> None:
+        tally.rows += self._shape.rows
+        if answer.accepted != sent or answer.quarantined or answer.stopped:
             tally.wrong.append(f"node {node.id}, report {node.rounds}: {answer}"[:500])
 
 

@@ -36,10 +36,12 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of an order; `rounds` are those of which the collector has confirmed all rows, by node.
+    """What became of an order.
 
-    `answers_ms` are from the moment a report was due, or first sent, to its answer. `begun_late_ms` is the
-    longest that a report was sent after it was due: where that is much, the generator was too slow.
+    `rows` are users named, once each also where a quarter of an hour ended; `rounds` are those of which the
+    collector has confirmed all rows, by node. `answers_ms` are from the moment a report was due, or first
+    sent, to its answer. `begun_late_ms` is the longest that one was sent after it was due: where that is
+    much, the generator was too slow.
     """
 
     rows: int

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from shared.names import QUARTER_MS
 from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.bench.load import collector as collectors
@@ -25,7 +26,7 @@ _FLAT_GOAL = 3.0
 ASTRAY_UNIT = "B"
 _MEMORY_GOAL_MB = 150.0
 
-_ALL_AT_ONCE = Order(reports=1, at_once=50)
+ALL_AT_ONCE = Order(reports=1, at_once=50)
 _ONE_BY_ONE = Order(reports=1, at_once=1)
 
 
@@ -75,10 +76,11 @@ def rounds(bench: Bench) -> Iterator[Figure]:
             goal_s = _ROUND_GOAL_S[bench.asked.engine]
             load.collector.clock.begin_hour()
             for name, ahead_ms, order in (
-                ("first round", 0, _ALL_AT_ONCE),
-                ("round", 0, _ALL_AT_ONCE),
+                ("first round", 0, ALL_AT_ONCE),
+                ("round", 0, ALL_AT_ONCE),
                 ("round, nodes one by one", 0, _ONE_BY_ONE),
-                ("round that ends an hour", HOUR_MS, _ALL_AT_ONCE),
+                ("round that ends a quarter of an hour", QUARTER_MS, ALL_AT_ONCE),
+                ("round that ends an hour", HOUR_MS, ALL_AT_ONCE),
             ):
                 load.collector.clock.advance(ahead_ms)
                 cost = bench.offer(f"{name}, {mix}", load, order)
@@ -89,7 +91,7 @@ def rounds(bench: Bench) -> Iterator[Figure]:
 def closed(bench: Bench) -> Iterator[Figure]:
     """Fifty nodes that never rest: what one core can take."""
     with bench.load(Shape(users=100_000, nodes=50, rows=2_000)) as load:
-        bench.offer("first round", load, _ALL_AT_ONCE)
+        bench.offer("first round", load, ALL_AT_ONCE)
         cost = bench.offer("50 nodes without rest", load, Order(reports=200, at_once=50, within_s=20.0))
         name = "50 nodes without rest"
         yield Figure(
@@ -105,7 +107,7 @@ def closed(bench: Bench) -> Iterator[Figure]:
 def paced(bench: Bench) -> Iterator[Figure]:
     """Five hundred nodes, each with a report of 1,000 rows every ten seconds, and somebody who looks on."""
     with bench.load(Shape(users=100_000, nodes=500, rows=1_000)) as load:
-        bench.offer("first reports", load, _ALL_AT_ONCE)
+        bench.offer("first reports", load, ALL_AT_ONCE)
         with offering.probing(load.collector, load.cores) as told:
             cost = bench.offer(
                 "50,000 rows a second", load, Order(reports=3, at_once=500, period_s=10.0, within_s=60.0)
@@ -170,8 +172,8 @@ def tls(bench: Bench) -> Iterator[Figure]:
     """The same round over the collector's own TLS, for the difference."""
     for over, named in ((False, "HTTP"), (True, "TLS")):
         with bench.load(Shape(users=100_000, nodes=50, rows=2_000), tls=over) as load:
-            bench.offer(f"first round over {named}", load, _ALL_AT_ONCE)
-            cost = bench.offer(f"round over {named}", load, _ALL_AT_ONCE)
+            bench.offer(f"first round over {named}", load, ALL_AT_ONCE)
+            cost = bench.offer(f"round over {named}", load, ALL_AT_ONCE)
             yield _figure(f"round of 100,000 users over {named}", cost.cpu_s, "CPU-s")
             yield _account(f"round over {named}", load)
 

@@ -141,7 +141,8 @@ class _Copies:
         _insert(session, tables.Event, [_event(user, like) for user, like in found])
         places = [(user, NodeId(node)) for user in numbers for node in self.shape.nodes_of(user)]
         assigned = [{"user_id": user, "endpoint_id": shapes.endpoint(node)} for user, node in places]
-        _insert(session, tables.Assignment, assigned)
+        for table in (tables.Assignment, tables.Placing):
+            _insert(session, table, assigned)
         _insert(session, tables.Desired, list(self._desired(session, found)))
 
     def _desired(self, session: Session, found: Iterable[tuple[UserId, _Pattern]]) -> Iterator[Row]:

@@ -78,6 +78,15 @@ def rows(shape: Shape, node: NodeId, rounds: int) -> list[tuple[int, int, int, i
     return [(user, where, up + own, down + 3 * own) for user, own in served]
 
 
+def past(shape: Shape, node: NodeId, rounds: int, quarter: int) -> list[tuple[int, int, int, int, int]]:
+    """What a node also reports when a quarter of an hour ended halfway to this round."""
+    before, now = rows(shape, node, rounds - 1), rows(shape, node, rounds)
+    return [
+        (user, where, (up + was_up) // 2, (down + was_down) // 2, quarter)
+        for (user, where, up, down), (_, _, was_up, was_down) in zip(now, before, strict=True)
+    ]
+
+
 def expected(shape: Shape, user: UserId, rounds: Mapping[NodeId, int]) -> tuple[int, int]:
     """What a user has to pay, up and down, when each node has reported so many rounds."""
     totals = [moved(user, NodeId(node), rounds.get(NodeId(node), 0)) for node in shape.nodes_of(user)]
