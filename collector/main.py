@@ -25,6 +25,7 @@ from collector.fronts.rest import application, openapi, parts, table
 from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
+from collector.fronts.rest.turns import Turns
 from collector.hub import Hub
 from collector.sessions import TICK_S, Sessions
 from collector.settings import Settings
@@ -49,6 +50,10 @@ _GRACE_S = 1
 _BACKLOG = 2048
 #: Passwords checked at once: 19 MiB and a core each.
 _HASHING = 2
+#: Reports booked at once: enough to share commits, few enough to be answered soon. An agent gives a report up
+#: after 15 s; one that could not be answered by then is refused while it is still there to hear it.
+_BOOKING = 16
+_REPORT_WAITS_S = 8.0
 
 
 class StartError(Exception):
@@ -126,6 +131,7 @@ def assemble(
         callers=Callers(data, key),
         logins=Throttle(),
         hashing=asyncio.Semaphore(_HASHING),
+        reports=Turns(_BOOKING, _REPORT_WAITS_S),
         joining=join,
         zone=zone,
         document=document(),

@@ -9,6 +9,7 @@ from collector.domain.changes import Change
 from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
+from collector.fronts.rest.turns import Turns
 from collector.hub import Hub
 from collector.sessions import Sessions
 
@@ -36,7 +37,7 @@ class Parts:
     """The collector as handlers see it.
 
     `zone` is the one that new users get; `document` is the OpenAPI document; `hashing` bounds how many
-    passwords are checked at once, each of which takes 19 MiB.
+    passwords are checked at once, each of which takes 19 MiB; `reports` how many reports are booked at once.
     """
 
     data: Transactions
@@ -45,6 +46,7 @@ class Parts:
     callers: Callers
     logins: Throttle
     hashing: asyncio.Semaphore
+    reports: Turns
     joining: Joining
     zone: str
     document: bytes

@@ -41,9 +41,10 @@ class _Loose(msgspec.Struct, frozen=True):
 _LOOSE = msgspec.json.Decoder(_Loose)
 
 
-async def ingest(parts: Parts, call: Call[Received]) -> ReportAnswer:
-    """Book a report; the answer goes out after the commit."""
-    return await parts.change(usage.ingest, call.node, call.body, parts.now_ms())
+async def ingest(parts: Parts, call: Call[bytes]) -> ReportAnswer:
+    """Book a report when it is its turn; the answer goes out after the commit."""
+    async with parts.reports.one(call.hung_up):
+        return await parts.change(usage.ingest, call.node, decode(call.body), parts.now_ms())
 
 
 def decode(content: bytes) -> Received:
@@ -119,7 +120,7 @@ ROUTES = (
         summary="Report absolute totals; rows that cannot be right are quarantined, the others are billed.",
         body=Report,
         max_bytes=_MAX_BYTES,
-        decode=decode,
+        decode=bytes,  # decoded when its turn has come
         answer=ReportAnswer,
     ),
 )
