@@ -1,8 +1,9 @@
 """The load that `make bench` measures with is what it says it is, and its account can be off."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -21,12 +22,14 @@ _NOW_MS = 1_800_000_000_000
 _SHAPE = Shape(users=40, nodes=8, rows=10)
 
 
-def test_a_fleet_that_was_copied_is_one_that_the_api_has_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mix", get_args(shapes.Mix))
+def test_a_fleet_that_was_copied_is_one_that_the_api_has_made(tmp_path: Path, mix: shapes.Mix) -> None:
     copied, made = tmp_path / "copied", tmp_path / "made"
     for directory in (copied, made):
         directory.mkdir()
-    seeding.fill(copied, _SHAPE, _NOW_MS)
-    seeding.fill(made, _SHAPE, _NOW_MS, copying=False)
+    shape = replace(_SHAPE, mix=mix)
+    seeding.fill(copied, shape, _NOW_MS)
+    seeding.fill(made, shape, _NOW_MS, copying=False)
     assert _content(copied) == _content(made)
 
 

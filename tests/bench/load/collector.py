@@ -43,6 +43,7 @@ class Collector:
     ca: Path | None
     #: The admin's, from before the clock is put ahead: good for an hour by the host's.
     token: str = ""
+    data: Path
 
     def talk(self) -> Talk:
         """A connection to it, opened at the first call."""
@@ -90,6 +91,7 @@ def opened(shape: Shape, *, tls: bool = False, cores: Sequence[int] = (CORE,)) -
             program=running.start("collector", command, place=place, env=env),
             port=port,
             ca=data / "ca.pem" if tls else None,
+            data=data,
         )
         try:
             _await_answer(made)

@@ -12,18 +12,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from shared.names import NodeId, UserId
+from shared.names import NodeId
+from tests.bench.load import account, generator, prober
 from tests.bench.load import collector as collectors
-from tests.bench.load import generator, prober
-from tests.bench.load import shape as shapes
 from tests.bench.load.collector import Collector
 from tests.bench.load.orders import Order, Outcome, Target
 from tests.bench.load.shape import Shape
 
 #: Beyond what an order may take: logging a thousand nodes in, or resending to the end.
 _SLACK_S = 180.0
-_PAGE = 1_000
-_SHOWN = 3
 
 #: A fresh interpreter each: nothing of the parent's is copied.
 _FRESH = multiprocessing.get_context("spawn")
@@ -73,22 +70,8 @@ class Load:
         return cost
 
     def astray(self) -> int:
-        """Bytes between what every user pays, by the API, and what was reported of him, summed up."""
-        token, astray, after = self.collector.token, 0, 0
-        with contextlib.closing(self.collector.talk()) as talk:
-            while True:
-                users = talk.call("GET", f"/users?limit={_PAGE}&after={after}", token=token)["users"]
-                if not users:
-                    break
-                astray += sum(self._off(user) for user in users)
-                after = users[-1]["id"]
-        if after != self.shape.users:
-            raise RuntimeError(f"the collector knows {after} users of {self.shape.users}")
-        return astray
-
-    def _off(self, user: Mapping[str, Any]) -> int:
-        up, down = shapes.expected(self.shape, UserId(user["id"]), self.rounds)
-        return abs(int(user["life_up_bytes"]) - up) + abs(int(user["life_down_bytes"]) - down)
+        """Bytes between what everybody pays and what was reported of him, added up."""
+        return account.astray(self.collector, self.shape, self.rounds)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from tests.bench.load.offering import Cost, Load
 from tests.bench.load.orders import Order
 from tests.bench.load.shape import Mix, Shape
 
-_MIXES: tuple[Mix, ...] = ("unlimited", "half", "limited")
+_MIXES: tuple[Mix, ...] = ("unlimited", "half", "limited", "pooled")
 _ROUND_GOAL_S = {"sqlite": 0.5, "postgres": 1.3}
 _RATE_GOAL = 150_000
 _ANSWER_GOAL_MS, _SHARE_GOAL_PERCENT, _PROBE_GOAL_MS = 50.0, 30.0, 10.0

@@ -1,8 +1,8 @@
 """Fills a database with a fleet before the collector serves from it, faster than its API could.
 
-What always holds: nodes, their endpoints and the first user of each kind are made by the functions behind the
-API; every other user is a copy of the rows that these have left, under his own number, name, UUID and places.
-A test holds that the database is then the same, table by table, as if the API had made them all.
+What always holds: managers, nodes, endpoints and the first user of each kind are made by the functions behind
+the API; every other user is a copy of the rows that these have left, under his own number, name, UUID and
+places. A test holds that the database is then the same, table by table, as if the API had made them all.
 """
 
 import contextlib
@@ -15,11 +15,12 @@ import msgspec
 from msgspec import structs
 
 from collector import passwords
-from collector.app import endpoints, enrolment, nodes, users
+from collector.app import endpoints, enrolment, managers, nodes, users
 from collector.domain import desired
 from collector.domain import users as people
 from collector.domain.access import SYSTEM
 from collector.domain.endpoints import Endpoint, NewEndpoint
+from collector.domain.managers import NewManager
 from collector.domain.nodes import NewNode
 from collector.domain.users import NewUser, User
 from collector.store import endpoints as store
@@ -27,7 +28,7 @@ from collector.store import tables
 from collector.store.database import Database
 from collector.store.session import Session
 from shared.messages import Registration
-from shared.names import NodeId, UserId
+from shared.names import ManagerId, NodeId, UserId
 from tests.bench.load import shape as shapes
 from tests.bench.load.shape import Shape
 
@@ -49,6 +50,7 @@ def fill(
 ) -> None:
     """Make the nodes, endpoints and users of this shape in the database of this directory."""
     with contextlib.closing(Database.open(directory)) as data:
+        data.write_now(_managers, shape, now_ms)
         for some in _parts(range(1, shape.nodes + 1), _NODES_A_COMMIT):
             data.write_now(_nodes, some, now_ms)
         copies = _Copies(shape=shape, copying=copying)
@@ -68,6 +70,7 @@ def asked_for(shape: Shape, user: UserId) -> tuple[NewUser, str]:
     limited = shape.limited(user)
     new = NewUser(
         name=f"user-{user}",
+        manager=shapes.manager(user),
         zone="UTC",
         quota_bytes=shapes.QUOTA_BYTES if limited else None,
         duration_s=shapes.DURATION_S if limited else None,
@@ -78,6 +81,21 @@ def asked_for(shape: Shape, user: UserId) -> tuple[NewUser, str]:
 
 def _parts(numbers: range, size: int) -> Iterator[range]:
     return (numbers[at : at + size] for at in range(0, len(numbers), size))
+
+
+def _managers(session: Session, shape: Shape, now_ms: int) -> None:
+    for number in range(1, shapes.MANAGERS + 1):
+        above = shapes.parent(number)
+        quota_bytes = shapes.POOL_BYTES if shape.mix == "pooled" and above is None else None
+        new = NewManager(
+            name=f"manager-{number}",
+            parent=None if above is None else ManagerId(above),
+            zone="UTC",
+            quota_bytes=quota_bytes,
+        )
+        made = managers.create(session, new, SYSTEM, now_ms).value
+        if made.id != number:
+            raise RuntimeError(f"a database with managers cannot be filled: {number} became {made.id}")
 
 
 def _nodes(session: Session, numbers: Iterable[int], now_ms: int) -> None:
@@ -167,7 +185,7 @@ class _Copies:
 def _user(shape: Shape, user: UserId, like: _Pattern) -> Row:
     new, uuid = asked_for(shape, user)
     own = {"id": user, "uuid": uuid, "uuid_key": people.uuid_key(uuid)}
-    return like.user | own | {"name": new.name, "name_key": new.name}
+    return like.user | own | {"name": new.name, "name_key": new.name, "manager_id": new.manager}
 
 
 def _event(user: UserId, like: _Pattern) -> Row:

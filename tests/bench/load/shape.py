@@ -5,17 +5,24 @@ nodes, and the totals of every user and node differ, so that a byte booked to a 
 users, nodes and endpoints are those a fresh collector gives out: 1, 2, 3; a node has one endpoint.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.names import EndpointId, NodeId, UserId
+from shared.names import EndpointId, ManagerId, NodeId, UserId
 
-Mix = Literal["unlimited", "limited", "half"]
+#: Who has limits and so needs leases: nobody, everybody, every other one, or everybody through a manager's.
+Mix = Literal["unlimited", "limited", "half", "pooled"]
 
 #: A package of 10 GB for 30 days from the first use.
 QUOTA_BYTES = 10 * 10**9
 DURATION_S = 30 * 24 * 3600
+#: What the manager above everybody may have used, where users live by it.
+POOL_BYTES = 10**15
+
+#: Managers stand three deep: one, his ten, and ten of each of those, who have the users.
+_ABREAST = 10
+MANAGERS = 1 + _ABREAST + _ABREAST * _ABREAST
 
 _UP_BYTES = 2_000
 _DOWN_BYTES = 20_000
@@ -26,7 +33,7 @@ _NODE_STEP = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """`rows` users are served by each node; `mix` says who has limits, and so needs leases."""
+    """`rows` users are served by each node."""
 
     users: int
     nodes: int
@@ -44,7 +51,7 @@ class Shape:
         return self.nodes * self.rows
 
     def limited(self, user: UserId) -> bool:
-        """Whether a user has a quota."""
+        """Whether a user has a quota of his own."""
         return self.mix == "limited" or (self.mix == "half" and user % 2 == 0)
 
     def served_on(self, node: NodeId) -> Sequence[int]:
@@ -56,6 +63,25 @@ class Shape:
         """The nodes of a user."""
         apart = self.users // self.rows
         return range((user - 1) // self.rows + 1, self.nodes + 1, apart)
+
+
+def parent(manager: int) -> int | None:
+    """The manager above one, by number from 1; None above the first."""
+    return None if manager == 1 else (manager - 2) // _ABREAST + 1
+
+
+def manager(user: UserId) -> ManagerId:
+    """The manager directly above a user."""
+    leaves = _ABREAST * _ABREAST
+    return ManagerId(MANAGERS - leaves + 1 + user % leaves)
+
+
+def managers_of(user: UserId) -> Iterator[ManagerId]:
+    """The managers above a user, from the nearest up."""
+    above: int | None = manager(user)
+    while above is not None:
+        yield ManagerId(above)
+        above = parent(above)
 
 
 def endpoint(node: NodeId) -> EndpointId:
