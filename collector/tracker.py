@@ -17,7 +17,7 @@ from collector.domain.sessions import Rules, Sight
 from shared.messages import Place, Sighting
 from shared.names import EndpointId, NodeId, UserId
 
-#: Places kept once for all who are there; more than any file of cities has within reach of one fleet.
+#: Distinct places that are kept; when there are more, they are gathered anew.
 _MAX_PLACES = 20_000
 _HASH_CHARACTERS = 2 * sessions.HASH_BYTES
 
