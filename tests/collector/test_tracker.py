@@ -46,6 +46,8 @@ def test_addresses_of_two_nodes_are_summed_and_a_shared_one_counts_once(tracker:
     sight(tracker, [row(1, 10), row(1, 11)])
     sight(tracker, [row(1, 11, 2), row(1, 12, 2)], node=TOKYO)
     assert tracker.counts([ALICE, BOB], 0.0) == Counts(online=1, sessions=3)
+    sight(tracker, [row(2, 10)])
+    assert tracker.live(0.0) == {ALICE: 3, BOB: 1}
 
 
 def test_a_user_comes_with_his_first_session_and_goes_when_none_was_seen_for_the_window(

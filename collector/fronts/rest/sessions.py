@@ -90,7 +90,7 @@ def decode(content: bytes) -> Sightings:
 
 async def of_user(parts: Parts, call: Call[None]) -> UserSessions:
     """A user's sessions."""
-    user = await parts.data.read(users.one, UserId(call.id))
+    user = await parts.data.read(users.one, UserId(call.id), call.actor)
     person, penalty = parts.sessions.person(user.id), parts.sessions.penalties().get(user.id)
     sights = [] if person is None else person.sights
     endpoints = [EndpointSessions(*one) for one in sorted(rules.by_endpoint(sights).items())]
@@ -124,7 +124,7 @@ async def every(parts: Parts, call: Call[None]) -> AllSessions:
 
 async def lift(parts: Parts, call: Call[None]) -> None:
     """End a user's penalty."""
-    user = await parts.data.read(users.one, UserId(call.id))
+    user = await parts.data.read(users.one, UserId(call.id), call.actor)
     await parts.sessions.lift(user.id, call.actor)
 
 
