@@ -63,6 +63,8 @@ class Ledger:
         self._leases = ledger_file.leases(connection)
         #: How often an agent has begun on this ledger: with a count of its reports it gives them an order.
         self.epoch = int(facts.get("epoch", 0))
+        #: The serial of the last leases that were taken.
+        self.serial = int(facts.get("serial", 0))
         #: When a report was last answered, in seconds since boot; long ago where that was another boot.
         same_boot = facts.get("answered_boot") == boot_id()
         self.answered_boot_s = float(facts.get("answered_boot_s", 0)) if same_boot else -math.inf
@@ -164,16 +166,23 @@ class Ledger:
             ledger_file.put(db, "revoked", int(held.revoked))
         self._held = held
 
-    def lend(self, leases: Collection[Lease], gone: Collection[UserId]) -> None:
-        """Keep these leases and drop those of the users who are gone. Raises LedgerError, nothing changed."""
+    def lend(self, leases: Collection[Lease], gone: Collection[UserId], serial: int = 0) -> None:
+        """Keep these leases and drop those of the users who are gone. Raises LedgerError, nothing changed.
+
+        `serial` is that of the batch that the leases are of; a node lowers its own without one.
+        """
         if not leases and not gone:
             return
+        serial = max(self.serial, serial) if leases else self.serial
         with self._commit() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)",
                 map(msgspec.structs.astuple, leases),
             )
             db.executemany("DELETE FROM leases WHERE user = ?", ((user,) for user in gone))
+            if serial != self.serial:
+                ledger_file.put(db, "serial", serial)
+        self.serial = serial
         self._leases |= {lease.user: lease for lease in leases}
         for user in gone:
             self._leases.pop(user, None)

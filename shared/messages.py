@@ -180,6 +180,10 @@ class Report(Message, frozen=True):
     Leases need an order, which totals do not: `epoch` counts the starts of the agent under this ledger,
     `sequence` its reports since. `returned` are leases that the node has cut down by itself, already in
     force; `unleased` are limited users it ought to serve and has no valid lease for.
+    `serial` is that of the last leases the node has taken: above the collector's own, the collector has
+    forgotten some. Asked for (`learning`, as the last answer had it), the node tells in `held` up to where it
+    has served or may serve whom: of all users above `held_after` up to the last one it names, or of all above
+    where none is still to come (`untold`). Whoever of those is not named was not served and may not be.
     """
 
     ledger: LedgerId
@@ -191,6 +195,11 @@ class Report(Message, frozen=True):
     sequence: int = 0
     returned: list[Lease] = []
     unleased: list[UserId] = []
+    serial: int = 0
+    learning: int = 0
+    held: list[Lease] = []
+    held_after: int = 0
+    untold: int = 0
 
 
 class Quarantined(Message, frozen=True):
@@ -206,6 +215,9 @@ class ReportAnswer(Message, frozen=True):
     `stopped` names users of this report who may no longer be served: the node cuts them at once, without
     waiting for the desired state that says the same. `epoch_seen` is the highest epoch this ledger has
     reported under: one above the node's own means that the node's state was restored from a backup.
+    `serial` numbers the leases given to this ledger, batch by batch, these included. `learning` asks the node
+    what it holds, since the collector may have forgotten; it names the question, 0 asks nothing. A report
+    answers it that repeats it.
     """
 
     accepted: int
@@ -213,6 +225,8 @@ class ReportAnswer(Message, frozen=True):
     stopped: list[UserId] = []
     leases: list[Lease] = []
     epoch_seen: int = 0
+    serial: int = 0
+    learning: int = 0
 
 
 # --- sessions ----------------------------------------------------------------------------------------------

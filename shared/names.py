@@ -29,6 +29,9 @@ MAX_USER_SIGHTINGS = 128
 #: Every zone's hours begin at a multiple of this, so every period does.
 QUARTER_MS = 15 * 60 * 1000
 
+#: Seconds after its last answered report for which a node serves under its leases; then they are void.
+LEASE_TERM_S = 86_400
+
 #: Seconds a node may wait for news in one long poll; longer waits die in middle boxes unnoticed.
 MAX_POLL_WAIT_S = 55
 

@@ -5,17 +5,18 @@ What always holds:
   two numbers, whatever was lost, repeated or late. A renewal smaller than what he is already over does not
   bring him back.
 - A node lowers a ceiling in its own books before it says so; only what was said can be given to others.
-- A node that nobody answered for `TERM_S` seconds since boot, sleep included, serves no limited user.
+- A node that nobody answered for `TERM_S` seconds since boot, sleep included, serves no limited user. Its
+  leases do not come back with the next answer: it gives them up before it asks for that.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from shared.messages import Account, Lease
-from shared.names import UserId
+from shared.names import LEASE_TERM_S, UserId
 
 #: Seconds that leases outlive the last answered report: an outage of a day is not an outage of the service.
-TERM_S = 86_400.0
+TERM_S = float(LEASE_TERM_S)
 #: Seconds after which a quiet node reports all the same, so that its leases live on.
 KEEP_S = 3_600.0
 #: Seconds without a byte after which a node gives back everything when it is asked to.
@@ -56,6 +57,19 @@ def cut_down(lease: Lease, moved: Moved, spare: int) -> Lease | None:
     up, down = _cut_down(lease.up, moved.up, spare), _cut_down(lease.down, moved.down, spare)
     less = Lease(lease.user, lease.terms, lease.spare, total, up, down)
     return None if less == lease else less
+
+
+def held(user: UserId, lease: Lease | None, moved: Moved) -> Lease:
+    """Up to where this node has served or may serve a user, for a collector that has forgotten it."""
+    known = lease or Lease(user, terms=0)
+    return Lease(
+        user,
+        known.terms,
+        known.spare,
+        max(known.total or 0, moved.up + moved.down),
+        max(known.up or 0, moved.up),
+        max(known.down or 0, moved.down),
+    )
 
 
 def _cut_down(ceiling: int | None, moved: int, spare: int) -> int | None:

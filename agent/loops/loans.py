@@ -1,20 +1,22 @@
 """What the collector has lent this node: who may be served under it, what is asked for and given back.
 
 What always holds: a lease is in the ledger before it is served under, and lowered there before the collector
-hears of it; what a report said counts as said only once it was answered.
+hears of it; what a report said counts as said only once it was answered. A collector that asks what is held
+here, since it may have forgotten, is told of everybody who was ever served, in as many reports as it takes.
 """
 
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from agent.core import leases
 from agent.core.counting import Count, Meter
 from agent.core.leases import Moved
 from agent.core.plan import Holding
 from agent.ledger import Ledger
-from shared.messages import Account, Lease
-from shared.names import UserId
+from shared.messages import Account, Lease, ReportAnswer
+from shared.names import MAX_REPORT_ROWS, UserId
 
 #: Seconds before a user for whom nothing was free is asked for again.
 ASK_AGAIN_S = 1.0
@@ -27,11 +29,19 @@ def boot_s() -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What a report says of leases; `overdue` when one must be answered whatever it says."""
+    """What a report says of leases; `overdue` when one must be answered whatever it says.
+
+    `learning` is the question that is answered by `held`, of users above `held_after`; of `untold` more it is
+    not answered yet.
+    """
 
     returned: tuple[Lease, ...]
     unleased: tuple[UserId, ...]
     overdue: bool = False
+    learning: int = 0
+    held: tuple[Lease, ...] = ()
+    held_after: int = 0
+    untold: int = 0
 
     @property
     def any(self) -> bool:
@@ -54,6 +64,11 @@ class Loans:
     #: Limited users who may not be served now, with the second they may be asked for again.
     barred: dict[UserId, float] = field(default_factory=dict)
     fenced: bool = False
+    #: The collector's question what is held here, 0 for none; of whom it has not been told yet, by their ids,
+    #: and the last of whom it has.
+    learning: int = 0
+    untold: list[UserId] = field(default_factory=list)
+    told: int = 0
 
     def __post_init__(self) -> None:
         """Sum up what the ledger knows."""
@@ -89,18 +104,32 @@ class Loans:
             self.barred.setdefault(user, 0.0)
         return spent
 
-    def words(self, now_s: float) -> Words:
-        """What the next report says: leases of the idle are lowered here and now."""
+    def words(self, now_s: float, most: int = MAX_REPORT_ROWS) -> Words:
+        """What the next report says, at most so many of each: leases of the idle are lowered here and now.
+
+        So are all of them where nobody has answered for their term: others may have been given the same.
+        """
+        quiet_s = boot_s() - self.ledger.answered_boot_s
+        if quiet_s > leases.TERM_S:
+            self._lower(list(self.ledger.leases.values()), keep_spare=False)
+            self._bar()
         idle_s = now_s - leases.IDLE_S
         held = self.ledger.leases
         idle = [held[user] for user, last_s in self.moved_s.items() if last_s < idle_s and user in held]
         for lease in idle:
             del self.moved_s[lease.user]
         self._lower(idle, keep_spare=True)
-        asked = tuple(user for user, again_s in self.barred.items() if again_s <= now_s)
-        quiet_s = boot_s() - self.ledger.answered_boot_s
-        overdue = bool(self.terms) and quiet_s > leases.KEEP_S
-        return Words(returned=tuple(self.returning.values()), unleased=asked, overdue=overdue)
+        asked = (user for user, again_s in self.barred.items() if again_s <= now_s)
+        told = tuple(map(self._held, self.untold[:most]))
+        return Words(
+            returned=tuple(islice(self.returning.values(), most)),
+            unleased=tuple(islice(asked, most)),
+            overdue=bool(self.learning) or (bool(self.terms) and quiet_s > leases.KEEP_S),
+            learning=self.learning,
+            held=told,
+            held_after=self.told,
+            untold=len(self.untold) - len(told),
+        )
 
     def recalled(self, users: Iterable[UserId], now_s: float) -> bool:
         """Lower what the idle among these hold to nothing; True when there is something to tell."""
@@ -112,16 +141,18 @@ class Loans:
         self._bar()
         return bool(idle)
 
-    def answered(self, said: Words, granted: Iterable[Lease], now_s: float) -> bool:
+    def answered(self, said: Words, answer: ReportAnswer, now_s: float) -> bool:
         """Take what was granted; True when somebody may be served who was not. Raises LedgerError."""
         for lease in said.returned:
             if self.returning.get(lease.user) == lease:
                 del self.returning[lease.user]
         told = {one.user for one in said.returned} - self.returning.keys()
         gone = [user for user in told if user not in self.terms]
-        due = [one for one in granted if self.terms.get(one.user) == one.terms]
+        due = [one for one in answer.leases if self.terms.get(one.user) == one.terms]
         news = [one for one in due if one.user not in self.returning]
-        self.ledger.lend([one for one in news if self.ledger.leases.get(one.user) != one], gone)
+        changed = [one for one in news if self.ledger.leases.get(one.user) != one]
+        self.ledger.lend(changed, gone, answer.serial)
+        self._asked(said, answer)
         freed = [user for user in self.barred if user not in self.terms or not self._spent(user)]
         for user in freed:
             del self.barred[user]
@@ -133,6 +164,17 @@ class Loans:
         before = self.fenced
         self.fenced = boot_s() - self.ledger.answered_boot_s > leases.TERM_S
         return self.fenced != before
+
+    def _asked(self, said: Words, answer: ReportAnswer) -> None:
+        if answer.learning != self.learning:
+            self.learning, self.told = answer.learning, 0
+            self.untold = sorted(self.moved.keys() | self.ledger.leases.keys()) if answer.learning else []
+        elif said.held:
+            self.told = said.held[-1].user
+            del self.untold[: len(said.held)]
+
+    def _held(self, user: UserId) -> Lease:
+        return leases.held(user, self.ledger.leases.get(user), self.moved.get(user, Moved()))
 
     def _sum(self, user: UserId) -> Moved:
         totals = self.totals[user].values()

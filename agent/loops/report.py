@@ -35,8 +35,8 @@ class Answered:
 
     @property
     def size(self) -> int:
-        """Rows, past ones included."""
-        return len(self.report.past) + len(self.report.rows)
+        """Rows, past ones and leases that were asked for included."""
+        return len(self.report.past) + len(self.report.rows) + len(self.report.held)
 
 
 class ReportLoop:
@@ -51,7 +51,7 @@ class ReportLoop:
     async def once(self) -> float:
         """One report, when there is something to tell; returns the seconds before the next may go."""
         node = self._node
-        words = node.loans.words(time.monotonic())
+        words = self._words()
         if not self._left and not words.any:
             await pace.nudged(node.grew, pace.jittered(min(node.pace.report_s, ASK_AGAIN_S)))
             return 0.0
@@ -70,7 +70,7 @@ class ReportLoop:
     async def flush(self) -> None:
         """Tell everything that is left, when the node stops serving anyway."""
         while self._left:
-            answered = await self._send(self._node.loans.words(time.monotonic()))
+            answered = await self._send(self._words())
             self._node.ledger.confirm(answered.report)
 
     async def run(self) -> None:
@@ -80,6 +80,10 @@ class ReportLoop:
     @property
     def _left(self) -> bool:
         return bool(self._node.unreported) or self._node.ledger.marked
+
+    def _words(self) -> Words:
+        # Half of a report at most is for what the collector asks; the other half is left for totals.
+        return self._node.loans.words(time.monotonic(), max(1, self._rows // 2))
 
     async def _send(self, words: Words) -> Answered:
         node = self._node
@@ -99,13 +103,16 @@ class ReportLoop:
         node.ledger.answered(sent_boot_s)
         if answer.epoch_seen > node.ledger.epoch:
             self._restored(answer.epoch_seen)
-        freed = node.loans.answered(words, answer.leases, time.monotonic())
+        freed = node.loans.answered(words, answer, time.monotonic())
+        if answer.learning not in (0, words.learning):
+            node.tell_all()
         return Answered(report=report, stopped=frozenset(answer.stopped), generation=generation, freed=freed)
 
     def _composed(self, words: Words) -> tuple[dict[Meter, float], Report]:
         node = self._node
-        kept = node.ledger.marks(self._rows)
-        told = dict(islice(node.unreported.items(), self._rows - len(kept)))
+        rows = self._rows - len(words.held)
+        kept = node.ledger.marks(rows)
+        told = dict(islice(node.unreported.items(), rows - len(kept)))
         book = node.ledger
         totals = marks.compose(kept, told, book.standings, book.confirmed, book.quarter)
         self._sequence += 1
@@ -118,6 +125,11 @@ class ReportLoop:
             sequence=self._sequence,
             returned=list(words.returned),
             unleased=list(words.unleased),
+            serial=node.ledger.serial,
+            learning=words.learning,
+            held=list(words.held),
+            held_after=words.held_after,
+            untold=words.untold,
         )
         return told, report
 

@@ -313,8 +313,10 @@ def test_a_renewal_that_lands_while_he_is_being_cut_brings_him_back(
             collector.leases[ALICE.user] = Lease(ALICE.user, 1, 10, 1_000)
             lend = Ledger.lend
 
-            def lent(book: Ledger, leases: Collection[Lease], gone: Collection[UserId]) -> None:
-                lend(book, leases, gone)
+            def lent(
+                book: Ledger, leases: Collection[Lease], gone: Collection[UserId], serial: int = 0
+            ) -> None:
+                lend(book, leases, gone, serial)
                 if leases:
                     driver.happened.set()
 
