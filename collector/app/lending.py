@@ -2,7 +2,8 @@
 
 What always holds: used + outstanding <= limit for every user, and used + held <= limit for every manager
 above him, checked here before anything is given; what a node said in an old report frees nothing, since it
-may have been given more in the meantime; a node is lent nothing of users who are not placed on it.
+may have been given more in the meantime; a node is lent nothing of users who are not placed on it, nor of
+those of whom, or of whose managers, a node may hold what is not known.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from collector.domain import learning as judging
 from collector.domain import leases as rules
 from collector.domain import pools
 from collector.domain.changes import Change
@@ -18,7 +20,7 @@ from collector.domain.leases import Bytes, Ceilings, Holding
 from collector.domain.pools import Pool
 from collector.domain.reports import Received
 from collector.domain.users import User
-from collector.store import leases, managers
+from collector.store import learning, leases, managers
 from collector.store.session import Session
 from shared import logs
 from shared.messages import Lease
@@ -47,6 +49,10 @@ class Above:
     def of(self, user: User) -> list[Pool]:
         """The pools that a user's leases are taken from."""
         return [self._pools[one] for one in self._line(user)]
+
+    def limiting(self, user: User) -> set[ManagerId]:
+        """The managers whose limits he shares."""
+        return {one for one in self._line(user) if self._pools[one].limits != _ENDLESS}
 
     def draw(self, user: User, more: Bytes) -> None:
         """His leases hold so much more of them, or less."""
@@ -106,15 +112,18 @@ def renew(
     if not cases:
         return Change([])
     leases.returned(session, NodeId(source.node), returned)
+    before = {number: case.mine for number, case in cases.items()}
     above = Above(session, (case.user for case in cases.values()))
     for number, lease in returned.items():
         cases[number].put(_taken_back(cases[number].mine, lease))
-        _draw(cases[number], above)
-    lent = _servable(session, source, cases.values())
-    for case in lent:
-        _grant(case, above)
+    for case in cases.values():
+        # Bytes have passed from what is held to what is used, also of whoever is given nothing now.
         _draw(case, above)
-    changed = {case.user.id: case.mine for case in (*lent, *map(cases.__getitem__, returned))}
+    lent = _lendable(session, source, cases, above, now_ms)
+    raised = [case for case in lent if _grant(case, above)]
+    if raised:
+        leases.number(session, source)
+    changed = {number: case.mine for number, case in cases.items() if case.mine != before[number]}
     leases.save(session, source.number, changed)
     above.save(session)
     for case in lent:
@@ -122,6 +131,23 @@ def renew(
             case.limits, case.user.used, case.holdings, source.number, case.nodes
         )
     return Change([case.lease() for case in lent], _recalled(session, lent))
+
+
+def replace(
+    session: Session,
+    source: Source,
+    told: Mapping[UserId, Ceilings],
+    users: Mapping[UserId, User],
+    now_ms: int,
+) -> None:
+    """Take a node's word on what its ledger holds of these users: nothing of whom it does not tell."""
+    cases = _cases(session, source, users, users.keys(), now_ms)
+    above = Above(session, (case.user for case in cases.values()))
+    for number, case in cases.items():
+        case.put(dataclasses.replace(case.mine, ceilings=told.get(number, _ENDLESS)))
+        _draw(case, above)
+    leases.save(session, source.number, {number: case.mine for number, case in cases.items()})
+    above.save(session)
 
 
 def _cases(
@@ -147,13 +173,22 @@ def _cases(
     }
 
 
-def _servable(session: Session, source: Source, cases: Iterable[_Case]) -> list[_Case]:
-    wanted = {case.user.id: case for case in cases if case.user.limited and case.user.served}
+def _lendable(
+    session: Session, source: Source, cases: Mapping[UserId, _Case], above: Above, now_ms: int
+) -> list[_Case]:
+    if source.learning_ms is not None:
+        return []
+    wanted = {case.user.id: case.user for case in cases.values() if case.user.limited and case.user.served}
     here = leases.placed(session, NodeId(source.node), wanted)
-    return [wanted[number] for number in sorted(here)]
+    asked_since_ms = now_ms - judging.TERM_MS
+    if learning.asked(session, asked_since_ms):
+        sharing = {number: above.limiting(wanted[number]) for number in here}
+        here -= learning.waiting(session, sharing, asked_since_ms)
+    return [cases[number] for number in sorted(here)]
 
 
-def _grant(case: _Case, above: Above) -> None:
+def _grant(case: _Case, above: Above) -> bool:
+    """Raise his lease where that is due; False where nothing changes."""
     user, mine = case.user, case.mine
     taken, own = rules.outstanding(case.holdings), rules.outstanding({case.ledger: mine})
     lines = above.of(user)
@@ -165,8 +200,10 @@ def _grant(case: _Case, above: Above) -> None:
     # What nodes let pass between two readings is booked beyond the limit; nothing more is given then.
     if ceilings != mine.ceilings and not (within and pools.kept(lines, more)):
         logs.event(LOGGER, logging.ERROR, "lease_refused", user=user.id, ledger=case.ledger)
-        return
+        return False
     case.put(after)
+    _draw(case, above)
+    return ceilings != mine.ceilings
 
 
 def _draw(case: _Case, above: Above) -> None:

@@ -1,5 +1,6 @@
 """What the collector sees to when it begins to serve."""
 
+from collector.app import learning
 from collector.domain import access, continuity, refusals, resets
 from collector.domain.events import Event
 from collector.store import events, ids, managers, users
@@ -7,7 +8,7 @@ from collector.store.session import Session
 
 
 def begin(session: Session, now_ms: int) -> None:
-    """Note the start; after a gap give out no number that the time in between may have used.
+    """Note the start; after a gap give out nothing that the time in between may have given: numbers, leases.
 
     Refused where users or managers live by the calendar of a zone that this host does not know: no period
     could be told.
@@ -15,7 +16,9 @@ def begin(session: Session, now_ms: int) -> None:
     zones = [*users.zones(session), *managers.zones(session)]
     if wrong := list(filter(None, map(resets.wrong_zone, zones))):
         raise refusals.Refused(refusals.Kind.UNAVAILABLE, "users have a zone of which " + wrong[0])
-    if floor := continuity.floor_after(ids.last_written_ms(session), now_ms):
+    last_written_ms = ids.last_written_ms(session)
+    learning.begin(session, last_written_ms, now_ms)
+    if floor := continuity.floor_after(last_written_ms, now_ms):
         ids.raise_floor(session, floor)
     actor = str(access.SYSTEM)
     events.append(session, Event(at_ms=now_ms, actor=actor, kind="COLLECTOR_STARTED", subject="collector"))

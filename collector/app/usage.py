@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
-from collector.app import lending, phases
+from collector.app import learning, lending, phases
 from collector.app import users as people
 from collector.domain import booking, lane, metering, refusals
 from collector.domain.access import SYSTEM
@@ -41,6 +41,8 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
     moved, after = _settle(session, books, now_ms)
     answers = _hold(session, node, report, books.held, now_ms)
     stopping = bool(books.billed) and phases.charge(session, books.billed, now_ms)
+    if newest:
+        learning.hear(session, source, report.word, now_ms)
     lent = lending.renew(session, source, report if newest else None, after, now_ms)
     _admit(session, after, now_ms)
     return Change(
@@ -50,6 +52,8 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
             stopped=sorted(number for number, user in after.items() if not user.served),
             leases=lent.value,
             epoch_seen=source.epoch,
+            serial=source.serial,
+            learning=source.learning_ms or 0,
         ),
         moved | lent.nodes,
         managers=stopping,

@@ -27,7 +27,10 @@ Totals = tuple[int, int, int, int]
 
 @dataclass
 class Source:
-    """What is remembered of one ledger. `quiet` is the raw bytes of a user before his lease is looked at."""
+    """What is remembered of one ledger. `quiet` is the raw bytes of a user before his lease is looked at.
+
+    `serial` counts its batches of leases; its node was asked at `learning_ms` what it holds and has not said.
+    """
 
     number: int
     node: int
@@ -37,6 +40,8 @@ class Source:
     factors: Mapping[EndpointId, int]
     meters: dict[EndpointId, dict[UserId, Totals]] = field(default_factory=dict)
     quiet: dict[UserId, int] = field(default_factory=dict)
+    serial: int = 0
+    learning_ms: int | None = None
 
 
 class Taken(NamedTuple):

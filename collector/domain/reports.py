@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from collector.domain.learning import Word
 from shared.messages import Lease, Usage
 from shared.names import LedgerId, UserId
 
@@ -12,7 +13,7 @@ class Received:
 
     Places count through `past`, whose rows come with the quarter of an hour in which their bytes were used,
     and then through `rows`, which belong to `quarter`. `order` is the epoch and sequence of the report: words
-    about leases count only when it is the newest.
+    about leases count only when it is the newest, as does the `word` on what its node holds.
     """
 
     ledger: LedgerId
@@ -23,3 +24,4 @@ class Received:
     order: tuple[int, int] = (0, 0)
     returned: tuple[Lease, ...] = ()
     unleased: tuple[UserId, ...] = ()
+    word: Word = field(default_factory=Word)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from collector.domain.lane import Source
 from collector.domain.leases import Bytes, Ceilings, Holding
 from collector.store.session import Session
-from shared.names import ManagerId, NodeId, UserId
+from shared.names import MAX_ID, ManagerId, NodeId, UserId
 
 Holdings = dict[UserId, dict[int, Holding]]
 
@@ -41,6 +41,23 @@ def save(session: Session, ledger: int, holdings: Mapping[UserId, Holding]) -> N
         " held_down_bytes = excluded.held_down_bytes",
         [(user, ledger, *one.ceilings, *one.held) for user, one in sorted(holdings.items())],
     )
+
+
+def between(session: Session, source: Source, after: int, last: int | None) -> dict[UserId, Ceilings]:
+    """What one ledger may serve of the users above one up to another, or of all above."""
+    rows = session.rows(
+        "SELECT user_id, total_bytes, up_bytes, down_bytes FROM lease"
+        " WHERE ledger_id = ? AND user_id > ? AND user_id <= ?",
+        (source.number, min(after, MAX_ID), MAX_ID if last is None else min(last, MAX_ID)),
+    )
+    return {UserId(user): Ceilings(*held) for user, *held in rows}
+
+
+def number(session: Session, source: Source) -> None:
+    """Give a ledger's next batch of leases its serial."""
+    session.hot.touched = True
+    source.serial += 1
+    session.run("UPDATE ledger SET serial = ? WHERE id = ?", (source.serial, source.number))
 
 
 def free_node(session: Session, node: int) -> dict[ManagerId, Bytes]:

@@ -24,12 +24,14 @@ def source(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> lane.
         return known
     session.hot.touched = True
     session.run(
-        "INSERT INTO ledger (name, node_id, created_ms, epoch, sequence, hour) VALUES (?, ?, ?, 0, 0, ?)"
-        " ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO ledger (name, node_id, created_ms, epoch, sequence, hour, serial)"
+        " VALUES (?, ?, ?, 0, 0, ?, 0) ON CONFLICT (name) DO NOTHING",
         (name, node, now_ms, now_ms // _HOUR_MS),
     )
-    number, owner, epoch, hour = session.rows(
-        "SELECT id, node_id, epoch, hour FROM ledger WHERE name = ?", (name,)
+    number, owner, epoch, hour, serial, learning_ms = session.rows(
+        "SELECT l.id, l.node_id, l.epoch, l.hour, l.serial, n.learning_ms FROM ledger AS l"
+        " JOIN node AS n ON n.id = l.node_id WHERE l.name = ?",
+        (name,),
     )[0]
     fresh = lane.Source(
         number=number,
@@ -38,6 +40,8 @@ def source(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> lane.
         epoch=epoch,
         fast_bytes=metering.possible_bytes(nodes.require(session, owner).link_mbps, 0),
         factors=endpoints.factors(session, owner),
+        serial=serial,
+        learning_ms=learning_ms,
     )
     for user, endpoint, *totals in session.rows(
         "SELECT user_id, endpoint_id, up_bytes, down_bytes, billed_up_bytes, billed_down_bytes"

@@ -93,8 +93,11 @@ def enrolled(session: Session, node: NodeId, client_id: str, secret_hash: bytes,
 
 
 def revoke(session: Session, node: NodeId) -> None:
-    """Void a node's credential and its tokens."""
-    session.run("UPDATE node SET revoked = TRUE, credential = credential + 1 WHERE id = ?", (node,))
+    """Void a node's credential and its tokens, and ask it nothing any more."""
+    session.run(
+        "UPDATE node SET revoked = TRUE, credential = credential + 1, learning_ms = NULL WHERE id = ?",
+        (node,),
+    )
 
 
 def credentials(session: Session, client_id: str) -> Credentials | None:

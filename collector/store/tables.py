@@ -32,6 +32,7 @@ class Node(Table):
     """A node, its credential and the generations of its desired state.
 
     `horizon` is the newest generation whose tombstones are gone: older agents need the full state.
+    `learning_ms` is when it was asked what it holds, and null once that is known.
     """
 
     name = peewee.TextField(unique=True)
@@ -48,6 +49,7 @@ class Node(Table):
     acknowledged = peewee.BigIntegerField(default=0)
     horizon = peewee.BigIntegerField(default=0)
     heartbeat = peewee.BlobField(null=True)
+    learning_ms = peewee.BigIntegerField(null=True, index=True)
 
 
 class Enrolment(Table):
@@ -205,7 +207,10 @@ class Assignment(Table):
 
 
 class Ledger(Table):
-    """A node's ledger: the source of absolute totals, its open hour, and the order of its latest report."""
+    """A node's ledger: the source of absolute totals, its open hour, and the order of its latest report.
+
+    `serial` counts the batches of leases given to it.
+    """
 
     name = peewee.TextField(unique=True)
     node_id = peewee.IntegerField(index=True)
@@ -213,6 +218,7 @@ class Ledger(Table):
     epoch = peewee.BigIntegerField(default=0)
     sequence = peewee.BigIntegerField(default=0)
     hour = peewee.IntegerField(default=0)
+    serial = peewee.BigIntegerField(default=0)
 
 
 class Lease(Table):
@@ -228,9 +234,23 @@ class Lease(Table):
     held_down_bytes = peewee.BigIntegerField(default=0)
 
     class Meta:
-        """One row a user and ledger."""
+        """One row a user and ledger; read by the ledger when its node tells what it holds."""
 
         primary_key = peewee.CompositeKey("user_id", "ledger_id")
+        indexes: ClassVar[Any] = ((("ledger_id", "user_id"), False),)
+        without_rowid = True
+
+
+class Unlearned(Table):
+    """Of whose limits a node may hold what is not known; found out when it was asked."""
+
+    node_id = peewee.IntegerField()
+    manager_id = peewee.IntegerField(index=True)
+
+    class Meta:
+        """One row a pair."""
+
+        primary_key = peewee.CompositeKey("node_id", "manager_id")
         without_rowid = True
 
 
@@ -405,6 +425,7 @@ ALL: tuple[type[Table], ...] = (
     Assignment,
     Ledger,
     Lease,
+    Unlearned,
     Recall,
     Meter,
     Opening,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from collector.app import usage
+from collector.domain.learning import Word
 from collector.domain.reports import Received
 from collector.fronts.rest import bodies, problems, routes
 from collector.fronts.rest.parts import Parts
@@ -36,6 +37,11 @@ class _Loose(msgspec.Struct, frozen=True):
     sequence: int = 0
     returned: tuple[Lease, ...] = ()
     unleased: tuple[UserId, ...] = ()
+    serial: int = 0
+    learning: int = 0
+    held: tuple[Lease, ...] = ()
+    held_after: int = 0
+    untold: int = 0
 
 
 _LOOSE = msgspec.json.Decoder(_Loose)
@@ -59,9 +65,10 @@ def decode(content: bytes) -> Received:
         raise problems.malformed(f"use 1 to {_MAX_LEDGER} characters", {"ledger": "wrong length"})
     if not all(0 <= number <= MAX_BYTES for number in _numbers(report)):
         raise problems.malformed(
-            f"use numbers from 0 to {MAX_BYTES} for the order, the time and returned leases"
+            f"use numbers from 0 to {MAX_BYTES} for the order, the time, serials and leases"
         )
-    if len(report.past) + len(report.rows) + len(report.undecodable) > MAX_REPORT_ROWS:
+    rows = len(report.past) + len(report.rows) + len(report.undecodable) + len(report.word.held)
+    if rows > MAX_REPORT_ROWS:
         raise problems.malformed(f"send at most {MAX_REPORT_ROWS} rows in one report")
     return report
 
@@ -70,7 +77,8 @@ def _numbers(report: Received) -> Iterator[int]:
     yield from report.order
     yield report.quarter
     yield from (quarter for _, _, quarter in report.past)
-    for lease in report.returned:
+    yield from (report.word.serial, report.word.learning, report.word.after, report.word.untold)
+    for lease in (*report.returned, *report.word.held):
         yield from (one for one in (lease.total, lease.up, lease.down) if one is not None)
 
 
@@ -108,6 +116,7 @@ def _received(
         order=(report.epoch, report.sequence),
         returned=tuple(report.returned),
         unleased=tuple(report.unleased),
+        word=Word(report.serial, report.learning, tuple(report.held), report.held_after, report.untold),
     )
 
 
