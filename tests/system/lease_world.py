@@ -2,33 +2,17 @@
 
 Both sides decide with the functions they use in production; only clocks, sockets and disks are left out. What
 is checked after every step: no byte is delivered beyond the limit but those a node lets pass between two
-readings, and the collector's books never promise more than the limit.
+readings, nodes hold leases to no more than that, and the collector's books never promise more than the limit.
 """
 
+import copy
 import random
 from dataclasses import dataclass, field
 
 from agent.core import leases as held
-from collector.domain import leases
-from collector.domain.leases import Bytes, Ceilings, Holding
-from shared.messages import Account, Lease
-from shared.names import EndpointId, UserId
-
-USER, TERMS = UserId(1), 1
-ACCOUNT = Account(user=USER, endpoint=EndpointId(1), uuid="", terms=TERMS)
-
-
-@dataclass(frozen=True)
-class Letter:
-    """A report on its way, or the answer to it."""
-
-    node: int
-    ledger: str
-    order: tuple[int, int]
-    moved: int
-    returned: Lease | None = None
-    granted: Lease | None = None
-    answer: bool = False
+from collector.domain.learning import Word
+from shared.messages import Lease
+from tests.system.lease_books import ACCOUNT, USER, Collector, Letter
 
 
 @dataclass
@@ -39,51 +23,73 @@ class Node:
     epoch: int = 1
     sequence: int = 0
     moved: int = 0
+    told: int = 0
     idle: int = 0
     lease: Lease | None = None
+    serial: int = 0
+    learning: int = 0
+    telling: bool = False
     waiting: tuple[int, int] | None = None
     overrun: int = 0
+    #: It cannot reach the collector, and serves on.
+    away: bool = False
 
     def may_serve(self) -> bool:
         """What the agent would decide."""
         mine = {} if self.lease is None else {USER: self.lease}
         return held.serves(ACCOUNT, mine, {USER: held.Moved(0, self.moved)})
 
+    def left(self) -> int:
+        """What it may still serve without asking."""
+        return max(0, (self.lease.total or 0) - self.moved) if self.lease else 0
 
-@dataclass
-class Books:
-    """What the collector remembers of one ledger."""
+    def word(self) -> Word:
+        """What it says of what it holds."""
+        told = (held.held(USER, self.lease, held.Moved(0, self.moved)),) if self.telling else ()
+        return Word(self.serial, self.learning, told)
 
-    seen: int = 0
-    ceiling: int = 0
-    order: tuple[int, int] = (0, 0)
-    quiet: int = 0
+    def answered(self, letter: Letter) -> None:
+        """Take a lease, and the collector's question."""
+        self.waiting, self.told = None, letter.moved
+        if letter.granted is not None:
+            self.lease, self.serial = letter.granted, letter.word.serial
+        if letter.word.learning != self.learning:
+            self.learning = letter.word.learning
+            self.telling = self.learning > 0
 
 
 @dataclass
 class World:
-    """Everything, advanced one random step at a time."""
+    """Everything, advanced one random step at a time.
+
+    A world where the collector is `restoring` older copies of its memory loses no disk of a node: what a lost
+    ledger has told since the copy nobody knows any more.
+    """
 
     limit: int
     per_tick: int
     chance: random.Random
     nodes: list[Node]
-    books: dict[str, Books] = field(default_factory=dict)
+    collector: Collector
     letters: list[Letter] = field(default_factory=list)
+    copies: list[Collector] = field(default_factory=list)
+    restores: int = 0
     delivered: int = 0
-    used: int = 0
-    renewals: int = 0
     collector_up: bool = True
     faults: bool = True
-    recalled: set[str] = field(default_factory=set)
+    restoring: bool = False
 
     def step(self) -> None:
         """One random thing happens."""
         number = self.chance.randrange(len(self.nodes))
         luck = self.chance.random() if self.faults else self.chance.random() * 0.97
-        if luck < 0.45:
+        if self.restoring and self.faults and self.chance.random() < 0.02:
+            self._back_up_or_restore()
+        elif luck < 0.45:
             self._traffic(self.nodes[number])
-        elif luck < 0.70:
+        elif luck < 0.46:
+            self.nodes[number].away = self.faults and self.chance.random() < 0.5
+        elif luck < (0.58 if self.restoring else 0.70):
             self._report(number)
         elif luck < 0.97:
             self._deliver()
@@ -95,6 +101,17 @@ class World:
             self._new_disk(number)
         else:
             self.collector_up = not self.collector_up or self.chance.random() < 0.9
+        self._check()
+
+    def back_up(self) -> None:
+        """Copy what the collector knows."""
+        self.copies.append(copy.deepcopy(self.collector))
+
+    def restore(self, older: Collector) -> None:
+        """Put an older copy in its place."""
+        self.restores += 1
+        self.collector = copy.deepcopy(older)
+        self.collector.restored(question=self.restores)
         self._check()
 
     def _traffic(self, node: Node) -> None:
@@ -111,14 +128,20 @@ class World:
         node = self.nodes[number]
         node.idle += 1
         node.sequence += 1
+        if node.away and self.faults:
+            return
         returned = None
-        wanted = node.ledger in self.recalled
+        wanted = node.ledger in self.collector.recalled
         if node.lease is not None and (node.idle > 5 or (wanted and node.idle > 1)):
             spare = 0 if wanted else node.lease.spare
-            returned = held.cut_down(node.lease, held.Moved(0, node.moved), spare)
-            node.lease = returned or node.lease
+            lowered = held.cut_down(node.lease, held.Moved(0, node.moved), spare)
+            node.lease = lowered or node.lease
+            # Whoever is asked for a lease says what he has of it, lowered or not.
+            returned = node.lease if wanted else lowered
         node.waiting = (node.epoch, node.sequence)
-        self.letters.append(Letter(number, node.ledger, node.waiting, node.moved, returned))
+        named = node.moved > node.told or returned is not None or not node.may_serve()
+        letter = Letter(number, node.ledger, node.waiting, node.moved, named, returned, word=node.word())
+        self.letters.append(letter)
         while self.letters and not self.faults:
             self._deliver()
 
@@ -131,60 +154,33 @@ class World:
         if letter.answer:
             self._answered(letter)
         elif self.collector_up:
-            self._ingest(letter)
+            self.letters.append(self.collector.ingest(letter))
 
     def _lose(self) -> None:
         if self.letters:
             self.letters.pop(self.chance.randrange(len(self.letters)))
 
     def _restart(self, number: int) -> None:
-        # The lease is on the node's disk; an answer to the dead agent is never read.
+        # The lease is on the node's disk; an answer to the dead agent is never read, a question forgotten.
         node = self.nodes[number]
-        node.epoch, node.sequence, node.waiting = node.epoch + 1, 0, None
+        node.epoch, node.sequence, node.waiting, node.told = node.epoch + 1, 0, None, 0
+        node.learning, node.telling = 0, False
 
     def _new_disk(self, number: int) -> None:
         old = self.nodes[number]
-        self.nodes[number] = Node(ledger=f"{old.ledger}'", overrun=old.overrun)
+        if not self.restoring:
+            self.nodes[number] = Node(ledger=f"{old.ledger}'", overrun=old.overrun)
+
+    def _back_up_or_restore(self) -> None:
+        if self.copies and self.chance.random() < 0.5:
+            self.restore(self.chance.choice(self.copies))
+        else:
+            self.back_up()
 
     def _answered(self, letter: Letter) -> None:
         node = self.nodes[letter.node]
         if letter.ledger == node.ledger and letter.order == node.waiting:
-            node.waiting = None
-            node.lease = letter.granted or node.lease
-
-    def _ingest(self, letter: Letter) -> None:
-        books = self.books.setdefault(letter.ledger, Books())
-        fresh = max(0, letter.moved - books.seen)
-        self.used += fresh
-        books.seen += fresh
-        books.quiet = 0 if fresh else books.quiet + 1
-        granted = None
-        if letter.order > books.order:
-            books.order = letter.order
-            if letter.returned is not None:
-                self.recalled.discard(letter.ledger)
-                books.ceiling = min(books.ceiling, letter.returned.total or 0)
-            granted = self._grant(letter.ledger, books)
-        self.letters.append(Letter(letter.node, letter.ledger, letter.order, 0, granted=granted, answer=True))
-
-    def _grant(self, ledger: str, books: Books) -> Lease:
-        news = leases.granted(
-            Ceilings(self.limit), Bytes(self.used), self._holdings(), ledger, len(self.nodes)
-        )
-        self.recalled |= leases.to_recall(Ceilings(self.limit), Bytes(self.used), self._holdings(), ledger)
-        self.renewals += news.total != books.ceiling
-        books.ceiling = news.total or 0
-        return Lease(USER, TERMS, leases.spare(Ceilings(self.limit), len(self.nodes)), books.ceiling)
-
-    def _holdings(self) -> dict[str, Holding]:
-        return {
-            name: Holding(
-                seen=Bytes(books.seen, 0, books.seen),
-                ceilings=Ceilings(books.ceiling),
-                active=books.quiet < 3,
-            )
-            for name, books in self.books.items()
-        }
+            node.answered(letter)
 
     @property
     def bound(self) -> int:
@@ -192,6 +188,8 @@ class World:
         return sum(node.overrun for node in self.nodes)
 
     def _check(self) -> None:
-        assert self.delivered <= self.limit + self.bound
-        promised = sum(max(0, books.ceiling - books.seen) for books in self.books.values())
-        assert self.used + promised <= self.limit + self.bound
+        may_come = sum(node.left() for node in self.nodes)
+        assert self.delivered + may_come <= self.limit + self.bound
+        if not self.restores:
+            # A copy does not know what was given back since.
+            assert self.collector.used + self.collector.promised() <= self.limit + self.bound
