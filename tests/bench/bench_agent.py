@@ -117,7 +117,7 @@ async def _poll(driver: XrayDriver, book: ledger.Ledger, number: int, count: int
     counts = {meter: Count(up + more, down + more) for meter, (up, down) in reading.counts.items()}
     grown = Reading(reading.generation, counts)
     ready_s = time.process_time()
-    booked = book.book(grown)
+    booked = book.book(grown, time.time_ns() // 1_000_000)
     booked_s = time.process_time()
     if len(booked) != count:
         raise RuntimeError(f"{len(booked)} of {count} users were booked")
