@@ -3,7 +3,7 @@
 Models serve the catalogue; the hot path asks the session for set-based SQL on the same connection.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from collector.store.engines.engine import Engine
@@ -13,12 +13,14 @@ from collector.store.hot import Hot
 class Session:
     """Statements inside the current transaction of this thread, with `?` for parameters.
 
-    `hot` is what the writer remembers.
+    `hot` is what the writer remembers. `directory` is where files beside the database lie; None where the
+    engine keeps everything itself.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.hot = Hot()
+        self.directory = engine.directory
         self._execute = engine.execute
         #: A table `wanted` with a column `value`; its one parameter is made by `numbers`.
         self.wanted = engine.wanted
@@ -26,6 +28,10 @@ class Session:
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         return list(self._execute(sql, parameters).fetchall())
+
+    def each(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query one by one, where all of them at once would be too many."""
+        yield from self._execute(sql, parameters)
 
     def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Run one statement; returns the rows it touched."""

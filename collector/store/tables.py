@@ -32,7 +32,8 @@ class Node(Table):
     """A node, its credential and the generations of its desired state.
 
     `horizon` is the newest generation whose tombstones are gone: older agents need the full state.
-    `learning_ms` is when it was asked what it holds, and null once that is known.
+    `learning_ms` is when it was asked what it holds, and null once that is known; `due_ms` is when the
+    present period ends.
     """
 
     name = peewee.TextField(unique=True)
@@ -50,6 +51,12 @@ class Node(Table):
     horizon = peewee.BigIntegerField(default=0)
     heartbeat = peewee.BlobField(null=True)
     learning_ms = peewee.BigIntegerField(null=True, index=True)
+    reset = peewee.TextField(default="never")
+    reset_day = peewee.IntegerField(null=True)
+    reset_month = peewee.IntegerField(null=True)
+    zone = peewee.TextField(default="UTC")
+    period_start_ms = peewee.BigIntegerField(default=0)
+    due_ms = peewee.BigIntegerField(null=True)
 
 
 class Enrolment(Table):
@@ -326,6 +333,31 @@ class History(Table):
         without_rowid = True
 
 
+class Volume(Table):
+    """What all users moved over one endpoint in one closed hour: the sum of their rows of history."""
+
+    hour = peewee.IntegerField()
+    endpoint_id = peewee.IntegerField()
+    up_bytes = peewee.BigIntegerField()
+    down_bytes = peewee.BigIntegerField()
+    billed_up_bytes = peewee.BigIntegerField()
+    billed_down_bytes = peewee.BigIntegerField()
+
+    class Meta:
+        """Read by time."""
+
+        primary_key = peewee.CompositeKey("hour", "endpoint_id")
+        without_rowid = True
+
+
+class Month(Table):
+    """Up to which batch the file of a month belongs to this database, and the mark of that batch."""
+
+    month = peewee.IntegerField(primary_key=True)
+    sequence = peewee.BigIntegerField()
+    mark = peewee.BigIntegerField()
+
+
 class Desired(Table):
     """An item of a node's desired state; without a body it is a tombstone."""
 
@@ -430,6 +462,8 @@ ALL: tuple[type[Table], ...] = (
     Meter,
     Opening,
     History,
+    Volume,
+    Month,
     Desired,
     Failure,
     Quarantine,

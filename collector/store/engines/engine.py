@@ -26,6 +26,8 @@ class Engine(Protocol):
 
     #: A table `wanted` with a column `value`; its one parameter is made by `numbers`.
     wanted: str
+    #: Where files beside the database lie; None where the engine keeps everything itself.
+    directory: Path | None
 
     def open(self, *, new: bool) -> None:
         """Make the database ready on the writer's thread: made where it may be `new`, and migrated.

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -36,6 +37,7 @@ class Postgres:
     wanted = "unnest(?::bigint[]) AS wanted(value)"
 
     def __init__(self, address: Address, *, alone: bool) -> None:
+        self.directory: Path | None = None
         self._address = address
         self._database: Any = connections.Connections(address, alone=alone)
         self._execute = self._database.execute_sql

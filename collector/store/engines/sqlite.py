@@ -31,6 +31,7 @@ class Sqlite:
     wanted = "json_each(?) AS wanted"
 
     def __init__(self, directory: Path) -> None:
+        self.directory: Path | None = directory
         self._path = directory / FILE
         self._database: Any = peewee.SqliteDatabase(str(self._path), pragmas=_PRAGMAS, timeout=10)
         self.execute: Any = self._database.execute_sql
