@@ -121,9 +121,7 @@ def _enroll_node(asked: argparse.Namespace) -> None:
     join = program.joining(settings)
     token = passwords.new_secret(TOKEN_PREFIX)
     with _opened(settings) as data:
-        node = data.write_now(
-            _mint, asked, passwords.hash_secret(token), settings.enrol_ttl_s * 1000, program.now_ms()
-        )
+        node = data.write_now(_mint, asked, settings, passwords.hash_secret(token), program.now_ms())
     command = join.command(token)
     told = {"node": node.id, "name": node.name, "token": token, "command": command, "ca_hash": join.ca_hash}
     _tell(asked, {**told, "expires_in": join.ttl_s}, command)
@@ -131,14 +129,16 @@ def _enroll_node(asked: argparse.Namespace) -> None:
         sys.stderr.write(f"Run this line on the node within {join.ttl_s} s; it works once.\n")
 
 
-def _mint(session: Session, asked: argparse.Namespace, token_hash: bytes, ttl_ms: int, now_ms: int) -> Node:
+def _mint(
+    session: Session, asked: argparse.Namespace, settings: Settings, token_hash: bytes, now_ms: int
+) -> Node:
     node = nodes.find(session, asked.name)
     if node is None:
-        new = NewNode(name=asked.name, region=asked.region or "")
+        new = NewNode(name=asked.name, region=asked.region or "", zone=settings.zone)
         node = nodes.create(session, new, SYSTEM, now_ms).value
     elif asked.region is not None:
         node = nodes.change(session, node.id, NodeChanges(region=asked.region), SYSTEM, now_ms).value
-    enrolment.mint(session, node.id, token_hash, now_ms + ttl_ms, SYSTEM, now_ms)
+    enrolment.mint(session, node.id, token_hash, now_ms + settings.enrol_ttl_s * 1000, SYSTEM, now_ms)
     return node
 
 

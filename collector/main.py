@@ -31,7 +31,7 @@ from collector.sessions import TICK_S, Sessions
 from collector.settings import Settings
 from collector.store.database import Database
 from collector.store.engines.engine import Unusable
-from collector.tasks import clock, managers
+from collector.tasks import clock, history, managers
 from collector.tracker import Tracker
 from shared import logs
 from shared.names import ManagerId
@@ -44,6 +44,7 @@ _CA_FILE = "ca.pem"
 _WATCH_EVERY_S = 0.3
 _CLOCK_EVERY_S = 1.0
 _MANAGERS_EVERY_S = 5.0
+_HISTORY_EVERY_S = 300.0
 _RENEW_EVERY_S = 24 * 3600.0
 _KEEP_ALIVE_S = 75
 _GRACE_S = 1
@@ -54,6 +55,8 @@ _HASHING = 2
 #: after 15 s; one that could not be answered by then is refused while it is still there to hear it.
 _BOOKING = 16
 _REPORT_WAITS_S = 8.0
+#: Questions about the past at once: one reader at least is left for everything else.
+_LOOKING_BACK = 1
 
 
 class StartError(Exception):
@@ -132,6 +135,7 @@ def assemble(
         logins=Throttle(),
         hashing=asyncio.Semaphore(_HASHING),
         reports=Turns(_BOOKING, _REPORT_WAITS_S),
+        looking_back=asyncio.Semaphore(_LOOKING_BACK),
         joining=join,
         zone=zone,
         document=document(),
@@ -175,7 +179,7 @@ async def _serve(settings: Settings, data: Database, listener: socket.socket) ->
     async with asyncio.TaskGroup() as group:
         loops = (
             *(_watch(data, hub), _clock(data, hub), _managers(data, hub, present), _presence(present)),
-            _renew(settings, config),
+            *(_history(data, settings.history_months), _renew(settings, config)),
         )
         background = [group.create_task(loop) for loop in loops]
         await server.serve(sockets=[listener])
@@ -265,6 +269,17 @@ async def _presence(present: Sessions) -> None:
         except Exception:
             LOGGER.exception("presence_failed")
         await asyncio.sleep(TICK_S)
+
+
+async def _history(data: Database, months: int) -> None:
+    while True:
+        try:
+            await history.run(data, months, now_ms)
+        except Refused as refused:
+            logs.event(LOGGER, logging.WARNING, "history_refused", why=refused.detail)
+        except Exception:
+            LOGGER.exception("history_failed")
+        await asyncio.sleep(_HISTORY_EVERY_S)
 
 
 async def _renew(settings: Settings, config: uvicorn.Config) -> None:

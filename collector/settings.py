@@ -36,8 +36,9 @@ class Settings:
 
     `names` are the host names and addresses by which agents reach the collector; the first is the main one.
     `url` is what enrolment lines carry. `certificate` is None when our own CA issues one, or behind a proxy.
-    `zone` is the one that new users get. `database` is None for SQLite in the data directory. An address
-    counts as connected for `session_window_s` seconds after it was seen; a penalty lasts `penalty_s`.
+    `zone` is the one that new users get. `history_months` is how many closed months of history are kept, 0
+    for all. `database` is None for SQLite in the data directory. An address counts as connected for
+    `session_window_s` seconds after it was seen; a penalty lasts `penalty_s`.
     """
 
     data_dir: Path
@@ -51,6 +52,7 @@ class Settings:
     zone: str
     session_window_s: float
     penalty_s: float
+    history_months: int
     log_level: str
     database: Address | None = None
 
@@ -79,6 +81,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         certificate=_certificate(reader, behind_proxy=behind_proxy),
         behind_proxy=behind_proxy,
         enrol_ttl_s=reader.integer("ENROL_TTL_S", 600, low=10, high=86_400),
+        history_months=reader.integer("HISTORY_MONTHS", 12, low=0, high=1_200),
         zone=reader.value("ZONE", _zone, "UTC"),
         session_window_s=reader.number("SESSION_WINDOW_S", 30.0, low=1.0, high=3_600.0),
         penalty_s=reader.number("PENALTY_S", 120.0, low=1.0, high=86_400.0),

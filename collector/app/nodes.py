@@ -2,13 +2,13 @@
 
 import dataclasses
 
-import msgspec
-
+from collector.app import history
 from collector.domain import nodes as rules
 from collector.domain import pools, refusals
-from collector.domain.access import Actor
+from collector.domain.access import SYSTEM, Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event
+from collector.domain.history import Amount
 from collector.domain.leases import Bytes
 from collector.domain.nodes import NewNode, Node, NodeChanges, NodeView
 from collector.store import events, leases, managers, nodes
@@ -18,34 +18,43 @@ from shared.names import NodeId
 
 def create(session: Session, new: NewNode, actor: Actor, now_ms: int) -> Change[Node]:
     """Make a node that an agent can be enrolled as."""
-    if fields := rules.wrong(new):
+    if fields := rules.wrong(new, rules.schedule_of(new)):
         raise refusals.invalid(fields)
     _require_free_name(session, new.name)
-    node = nodes.insert(
-        session,
-        Node(
-            id=NodeId(0),
-            name=new.name,
-            region=new.region,
-            link_mbps=new.link_mbps,
-            revoked=False,
-            enrolled_ms=None,
-            generation=0,
-            acknowledged=0,
-            created_ms=now_ms,
-            last_seen_ms=None,
-        ),
-    )
+    node = nodes.insert(session, rules.fresh(new, now_ms))
     _note(session, node, "NODE_CREATED", actor, now_ms)
     return Change(node)
 
 
-def one(session: Session, node: NodeId) -> NodeView:
-    """A node with what its agent last said."""
+def one(session: Session, node: NodeId, now_ms: int) -> NodeView:
+    """A node with what its agent last said and what was moved over it in its present period."""
     found = nodes.views(session, [node])
     if not found:
         raise refusals.not_found("node", node)
-    return found[0]
+    used = history.period(session, node, found[0].period_start_ms, now_ms + 1)
+    if used is None:
+        return found[0]
+    return dataclasses.replace(found[0], used_up=used.up, used_down=used.down)
+
+
+def due(session: Session, now_ms: int) -> list[tuple[Node, Amount | None]]:
+    """Nodes whose period has ended, with what was moved over each in it; None where that is unknown."""
+    ended = [(node, rules.turned(node, now_ms).period_start_ms) for node in nodes.due(session, now_ms)]
+    return [(node, history.period(session, node.id, node.period_start_ms, end_ms)) for node, end_ms in ended]
+
+
+def turn(session: Session, ended: Node, moved: Amount | None, now_ms: int) -> None:
+    """Begin the next period of a node; one in which nothing was moved leaves nothing to say."""
+    node = _require(session, ended.id)
+    if (node.schedule, node.period_start_ms) != (ended.schedule, ended.period_start_ms):
+        return
+    after = rules.turned(node, now_ms)
+    nodes.begin_period(session, after)
+    if moved is None or any(moved):
+        period = {"period_start_ms": node.period_start_ms, "next_start_ms": after.period_start_ms}
+        figures = dict.fromkeys(Amount._fields) if moved is None else moved._asdict()
+        told = {f"{way}_bytes": moved_bytes for way, moved_bytes in figures.items()}
+        _note(session, after, "NODE_RESET", SYSTEM, now_ms, **told, **period)
 
 
 def every(session: Session) -> list[NodeView]:
@@ -61,14 +70,11 @@ def find(session: Session, name: str) -> Node | None:
 def change(session: Session, node: NodeId, changes: NodeChanges, actor: Actor, now_ms: int) -> Change[Node]:
     """Change a node's fields."""
     found = _require(session, node)
-    if fields := rules.wrong_changes(changes):
+    if fields := rules.wrong(changes, rules.schedule_after(found.schedule, changes)):
         raise refusals.invalid(fields)
-    wanted = {
-        name: value for name, value in msgspec.structs.asdict(changes).items() if value is not msgspec.UNSET
-    }
-    if wanted.get("name", found.name) != found.name:
-        _require_free_name(session, wanted["name"])
-    node_now = dataclasses.replace(found, **wanted)
+    node_now = rules.changed(found, changes, now_ms)
+    if node_now.name != found.name:
+        _require_free_name(session, node_now.name)
     nodes.save(session, node_now)
     _note(session, node_now, "NODE_CHANGED", actor, now_ms)
     return Change(node_now)
@@ -99,8 +105,7 @@ def _require_free_name(session: Session, name: str) -> None:
         raise refusals.conflict(f"there is a node named {name} already", {"name": "choose another name"})
 
 
-def _note(session: Session, node: Node, kind: str, actor: Actor, now_ms: int) -> None:
-    event = Event(
-        at_ms=now_ms, actor=str(actor), kind=kind, subject=f"node:{node.id}", data={"name": node.name}
-    )
+def _note(session: Session, node: Node, kind: str, actor: Actor, now_ms: int, **data: object) -> None:
+    subject, figures = f"node:{node.id}", {"name": node.name, **data}
+    event = Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=subject, data=figures)
     events.append(session, event)

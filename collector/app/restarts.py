@@ -3,19 +3,19 @@
 from collector.app import learning
 from collector.domain import access, continuity, refusals, resets
 from collector.domain.events import Event
-from collector.store import events, ids, managers, users
+from collector.store import events, ids, managers, nodes, users
 from collector.store.session import Session
 
 
 def begin(session: Session, now_ms: int) -> None:
     """Note the start; after a gap give out nothing that the time in between may have given: numbers, leases.
 
-    Refused where users or managers live by the calendar of a zone that this host does not know: no period
-    could be told.
+    Refused where somebody lives by the calendar of a zone that this host does not know: no period could be
+    told.
     """
-    zones = [*users.zones(session), *managers.zones(session)]
+    zones = [*users.zones(session), *managers.zones(session), *nodes.zones(session)]
     if wrong := list(filter(None, map(resets.wrong_zone, zones))):
-        raise refusals.Refused(refusals.Kind.UNAVAILABLE, "users have a zone of which " + wrong[0])
+        raise refusals.Refused(refusals.Kind.UNAVAILABLE, "users or nodes have a zone of which " + wrong[0])
     last_written_ms = ids.last_written_ms(session)
     learning.begin(session, last_written_ms, now_ms)
     if floor := continuity.floor_after(last_written_ms, now_ms):

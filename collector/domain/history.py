@@ -7,6 +7,7 @@ span takes the hours that begin in it: spans that touch share none.
 
 import bisect
 import datetime
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +19,7 @@ from shared.names import EndpointId, UserId
 
 HOUR_MS = 3_600_000
 _DAY_HOURS = 24
+_DAY_MS = _DAY_HOURS * HOUR_MS
 _YEAR_MONTHS = 12
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 
@@ -49,7 +51,7 @@ class Order(Enum):
 _MOST_DAYS = {Step.HOUR: 32, Step.DAY: 400, Step.MONTH: 3_700}
 _USUAL_DAYS = {Step.HOUR: 1, Step.DAY: 31, Step.MONTH: 366}
 #: Days that a ranking may span: it looks at every hour of everybody.
-MOST_RANKED_DAYS = 100
+_MOST_RANKED_DAYS = 100
 _MODES = {Step.DAY: Mode.DAILY, Step.MONTH: Mode.MONTHLY}
 
 
@@ -91,10 +93,15 @@ class Span(NamedTuple):
     first: int
     past: int
 
-    def within(self, other: "Span") -> "Span":
-        """The hours that both have."""
-        first = max(self.first, other.first)
-        return Span(first, max(first, min(self.past, other.past)))
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked for: usage from one moment to another; 0 is the usual time before `to_ms`, and now."""
+
+    from_ms: int
+    to_ms: int
+    step: Step
+    zone: str
 
 
 @dataclass(frozen=True)
@@ -141,33 +148,27 @@ def span(from_ms: int, to_ms: int) -> Span:
     return Span(first, max(first, -(-to_ms // HOUR_MS)))
 
 
-def asked(from_ms: int, to_ms: int, usual_days: int, now_ms: int) -> Span:
-    """The span that was asked for: 0 is now for its end, and a usual time before that for its beginning."""
-    end_ms = to_ms or now_ms + 1
-    return span(from_ms or max(0, end_ms - usual_days * _DAY_HOURS * HOUR_MS), end_ms)
+def asked(question: Question, now_ms: int) -> Span:
+    """The hours that are asked for; the open one is in a span that ends now."""
+    end_ms = question.to_ms or now_ms + 1
+    usual_ms = _USUAL_DAYS[question.step] * _DAY_MS
+    return span(question.from_ms or max(0, end_ms - usual_ms), end_ms)
 
 
-def usual_days(step: Step) -> int:
-    """The days of an answer for which none were asked."""
-    return _USUAL_DAYS[step]
-
-
-def wrong(from_ms: int, to_ms: int, most_days: int, now_ms: int) -> dict[str, str]:
-    """What is wrong with the moments that were asked for, by field."""
-    end_ms = to_ms or now_ms + 1
-    too_long = from_ms and end_ms - from_ms > most_days * _DAY_HOURS * HOUR_MS
+def wrong(question: Question, now_ms: int, *, ranked: bool = False) -> dict[str, str]:
+    """What is wrong with a question, by field."""
+    length_ms = (question.to_ms or now_ms + 1) - question.from_ms
+    most_days = _MOST_RANKED_DAYS if ranked else _MOST_DAYS[question.step]
+    too_long = question.from_ms and length_ms > most_days * _DAY_MS
+    hint = "" if ranked or question.step is Step.MONTH else ", or in larger steps"
     return names.collect(
         from_ms="use a moment before to_ms, in ms since the epoch"
-        if from_ms >= end_ms
-        else f"ask for at most {most_days} days at once, or in larger steps"
+        if length_ms <= 0
+        else f"ask for at most {most_days} days at once{hint}"
         if too_long
-        else None
+        else None,
+        zone=resets.wrong_zone(question.zone),
     )
-
-
-def most_days(step: Step) -> int:
-    """The days that one answer in such steps may span."""
-    return _MOST_DAYS[step]
 
 
 def history(hours: Mapping[int, Amount], asked: Span, step: Step, zone: str) -> History:
@@ -194,6 +195,12 @@ def history(hours: Mapping[int, Amount], asked: Span, step: Step, zone: str) -> 
 def total(amounts: Iterable[Amount]) -> Amount:
     """All of these together."""
     return Amount(*map(sum, zip(NOTHING, *amounts, strict=True)))
+
+
+def largest(every: Iterable[tuple[int, Amount]], order: Order, most: int) -> list[tuple[int, Amount]]:
+    """Those who moved most; of equals the lower number first, who moved nothing never."""
+    moved = (one for one in every if any(one[1]))
+    return heapq.nsmallest(most, moved, key=lambda one: (-one[1].rank(order), one[0]))
 
 
 def month_of(hour: int) -> int:

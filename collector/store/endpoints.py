@@ -57,6 +57,17 @@ def factors(session: Session, node: NodeId) -> dict[EndpointId, int]:
     return {EndpointId(endpoint): factor for endpoint, factor in rows}
 
 
+def owners(session: Session) -> dict[EndpointId, NodeId]:
+    """Of every endpoint there has ever been, its node."""
+    return {EndpointId(one): NodeId(node) for one, node in session.rows("SELECT id, node_id FROM endpoint")}
+
+
+def names(session: Session, wanted: Iterable[int]) -> dict[int, str]:
+    """The names of these endpoints, removed ones included."""
+    sql = f"SELECT e.id, e.name FROM {session.wanted} JOIN endpoint AS e ON e.id = wanted.value"  # noqa: S608 - ours
+    return {row[0]: row[1] for row in session.rows(sql, (session.numbers(wanted),))}
+
+
 def of_user(session: Session, user: UserId) -> list[Endpoint]:
     """The endpoints a user is assigned to."""
     where = " WHERE removed_ms IS NULL AND id IN (SELECT endpoint_id FROM assignment WHERE user_id = ?)"

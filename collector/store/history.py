@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from collector.domain.history import NOTHING, Amount, Moved, Order, Span, total
+from collector.domain.history import NOTHING, Amount, Moved, Order, Span, largest, total
 from collector.store import archive
 from collector.store.archive import Shelf
 from collector.store.session import Session
@@ -105,9 +105,8 @@ def of_endpoints(session: Session, endpoints: Collection[EndpointId], span: Span
         return shelf.rows(sql, (hours, *span, *wanted))
 
     found = _hours(row for shelf in archive.each_shelf(session, span) for row in closed(shelf))
-    ledgers = (
-        f"SELECT l.id FROM ledger AS l JOIN endpoint AS e ON e.node_id = l.node_id WHERE e.id IN ({placed})"
-    )
+    nodes = f"SELECT node_id FROM endpoint WHERE id IN ({placed})"  # noqa: S608 - marks only
+    ledgers = f"SELECT id FROM ledger WHERE node_id IN ({nodes})"  # noqa: S608 - marks only
     where = f"h.ledger_id IN ({ledgers}) AND h.endpoint_id IN ({placed})"
     return _with(found, _open_hours(session, span, where, (*wanted, *wanted)))
 
@@ -132,7 +131,7 @@ def top_users(session: Session, span: Span, order: Order, most: int) -> list[tup
         ]
         # Each in the order of ids, so that all of them are never in memory together.
         every = _merged(heapq.merge(*columns, key=itemgetter(0)))
-        return _largest(every, order, most)
+        return largest(every, order, most)
 
 
 def by_endpoint(session: Session, span: Span) -> dict[EndpointId, Amount]:
@@ -152,11 +151,6 @@ def life(session: Session, node: NodeId) -> Amount:
         " WHERE h.ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)"
     )
     return _amount(session.rows(sql, (node,))[0])
-
-
-def _largest(every: Iterable[tuple[int, Amount]], order: Order, most: int) -> list[tuple[int, Amount]]:
-    moved = (one for one in every if any(one[1]))
-    return heapq.nsmallest(most, moved, key=lambda one: (-one[1].rank(order), one[0]))
 
 
 def _by_number(shelf: Shelf, rows: str, column: str, span: Span) -> Iterator[tuple[int, Amount]]:

@@ -27,7 +27,16 @@ KEYS = {"history": ("hour", "user_id", "endpoint_id"), "volume": ("hour", "endpo
 
 
 class UnusableError(Exception):
-    """The file of a month cannot be used; the text says which, why, and what to do."""
+    """The file of a month cannot be used; the text says which, why, and what to do about it."""
+
+    def __init__(self, month: int, file: str, reason: str) -> None:
+        name = history.month_name(month)
+        super().__init__(
+            f"{file} cannot be used ({reason}): restore it from the backup that user.db is of,"
+            f" or ask for months other than {name}"
+        )
+        self.month = month
+        self.reason = reason
 
 
 class Known(NamedTuple):
@@ -187,8 +196,4 @@ def _said(directory: Path, month: int) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, ValueError) as error:
-        file = path(directory, month).name
-        raise UnusableError(
-            f"{file} cannot be used ({error}): restore it from the backup that user.db is of,"
-            f" or ask for months other than {history.month_name(month)}"
-        ) from error
+        raise UnusableError(month, path(directory, month).name, str(error)) from error

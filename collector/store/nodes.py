@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from collector.domain.nodes import Node, NodeView
+from collector.domain.resets import Mode, Schedule
 from collector.store import ids
 from collector.store.session import Session
 from shared.messages import Heartbeat
@@ -14,9 +15,10 @@ from shared.names import NodeId
 
 _SELECT = """
     SELECT id, name, region, link_mbps, revoked, enrolled_ms, generation, acknowledged, created_ms,
-           last_seen_ms
+           last_seen_ms, reset, zone, reset_day, reset_month, period_start_ms, due_ms
     FROM node
 """
+_MODES = {mode.value: mode for mode in Mode}
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class Standing:
 def insert(session: Session, node: Node) -> Node:
     """Store a new node; returns it with its id."""
     rows = session.rows(
-        "INSERT INTO node (id, name, region, link_mbps, created_ms, credential, revoked, generation,"
-        " acknowledged, horizon) VALUES (?, ?, ?, ?, ?, 0, FALSE, 0, 0, 0) RETURNING id",
-        (ids.following(session, "node"), node.name, node.region, node.link_mbps, node.created_ms),
+        "INSERT INTO node (id, created_ms, name, region, link_mbps, reset, zone, reset_day, reset_month,"
+        " period_start_ms, due_ms, credential, revoked, generation, acknowledged, horizon)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, FALSE, 0, 0, 0) RETURNING id",
+        (ids.following(session, "node"), node.created_ms, *_changeable(node)),
     )
     return require(session, NodeId(rows[0][0]))
 
@@ -61,12 +64,37 @@ def require(session: Session, node: NodeId) -> Node:
 
 
 def save(session: Session, node: Node) -> None:
-    """Store what an admin may change."""
+    """Store what an admin may change, and the node's period."""
     session.hot.forget_node(node.id)
     session.run(
-        "UPDATE node SET name = ?, region = ?, link_mbps = ? WHERE id = ?",
-        (node.name, node.region, node.link_mbps, node.id),
+        "UPDATE node SET name = ?, region = ?, link_mbps = ?, reset = ?, zone = ?, reset_day = ?,"
+        " reset_month = ?, period_start_ms = ?, due_ms = ? WHERE id = ?",
+        (*_changeable(node), node.id),
     )
+
+
+def begin_period(session: Session, node: Node) -> None:
+    """Store the node's period alone: nothing of it concerns what is charged."""
+    session.run(
+        "UPDATE node SET period_start_ms = ?, due_ms = ? WHERE id = ?",
+        (node.period_start_ms, node.due_ms, node.id),
+    )
+
+
+def due(session: Session, now_ms: int) -> list[Node]:
+    """Nodes whose period has ended by now."""
+    return [_node(row) for row in session.rows(_SELECT + " WHERE due_ms <= ? ORDER BY id", (now_ms,))]
+
+
+def zones(session: Session) -> list[str]:
+    """The zones that nodes have."""
+    return [zone for (zone,) in session.rows("SELECT DISTINCT zone FROM node ORDER BY zone")]
+
+
+def names(session: Session, wanted: Iterable[int]) -> dict[int, str]:
+    """The names of these nodes."""
+    sql = f"SELECT n.id, n.name FROM {session.wanted} JOIN node AS n ON n.id = wanted.value"  # noqa: S608 - ours
+    return {row[0]: row[1] for row in session.rows(sql, (session.numbers(wanted),))}
 
 
 def views(session: Session, nodes: Iterable[NodeId] | None = None) -> list[NodeView]:
@@ -127,8 +155,18 @@ def horizon(session: Session, node: NodeId) -> int:
     return int(session.rows("SELECT horizon FROM node WHERE id = ?", (node,))[0][0])
 
 
+def _changeable(node: Node) -> tuple[object, ...]:
+    schedule = node.schedule
+    return (
+        *(node.name, node.region, node.link_mbps),
+        *(schedule.mode.value, schedule.zone, schedule.day, schedule.month),
+        *(node.period_start_ms, node.due_ms),
+    )
+
+
 def _node(row: tuple[Any, ...]) -> Node:
-    number, name, region, link, revoked, enrolled_ms, generation, acknowledged, created, seen = row
+    number, name, region, link, revoked, enrolled_ms, generation, acknowledged, created, seen = row[:10]
+    mode, zone, day, month, period_start_ms, due_ms = row[10:]
     return Node(
         id=number,
         name=name,
@@ -140,6 +178,9 @@ def _node(row: tuple[Any, ...]) -> Node:
         acknowledged=acknowledged,
         created_ms=created,
         last_seen_ms=seen,
+        schedule=Schedule(mode=_MODES[mode], zone=zone, day=day, month=month),
+        period_start_ms=period_start_ms,
+        due_ms=due_ms,
     )
 
 
@@ -165,4 +206,10 @@ def _view(node: Node, heartbeat: bytes | None, failures: dict[str, str]) -> Node
         agent_version=last.agent_version if last else None,
         limitations=list(last.limitations) if last else [],
         failures=failures,
+        reset=node.schedule.mode,
+        reset_day=node.schedule.day,
+        reset_month=node.schedule.month,
+        zone=node.schedule.zone,
+        period_start_ms=node.period_start_ms,
+        next_reset_ms=node.due_ms,
     )

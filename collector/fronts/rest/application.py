@@ -73,12 +73,13 @@ async def _answer(parts: Parts, route: Route, request: Request) -> Response:
 async def _call(parts: Parts, route: Route, request: Request) -> Call[Any]:
     bearer = _bearer(request)
     caller = await parts.callers.admit(route.roles, bearer)
-    query = routes.parse_query(route, request.query_params)
+    asked = routes.parse_query(route, request.query_params)
     return Call(
         caller=caller,
         body=None if route.body is None else _decoded(route, await bodies.read(request, route)),
         id=request.path_params.get("id", 0),
-        query=query,
+        query=asked.numbers,
+        words=asked.words,
         bearer=bearer,
         hung_up=request.is_disconnected,
     )

@@ -19,8 +19,10 @@ class Nodes(msgspec.Struct, frozen=True):
 
 async def create(parts: Parts, call: Call[NewNode]) -> NodeView:
     """Make a node."""
-    node = await parts.change(nodes.create, call.body, call.actor, parts.now_ms())
-    return await parts.data.read(nodes.one, node.id)
+    zone = parts.zone if call.body.zone is None else call.body.zone
+    new = msgspec.structs.replace(call.body, zone=zone)
+    node = await parts.change(nodes.create, new, call.actor, parts.now_ms())
+    return await _shown(parts, node.id)
 
 
 async def every(parts: Parts, _call: Call[None]) -> Nodes:
@@ -30,13 +32,13 @@ async def every(parts: Parts, _call: Call[None]) -> Nodes:
 
 async def one(parts: Parts, call: Call[None]) -> NodeView:
     """One node."""
-    return await parts.data.read(nodes.one, NodeId(call.id))
+    return await _shown(parts, NodeId(call.id))
 
 
 async def change(parts: Parts, call: Call[NodeChanges]) -> NodeView:
     """Change fields of a node."""
     await parts.change(nodes.change, NodeId(call.id), call.body, call.actor, parts.now_ms())
-    return await parts.data.read(nodes.one, NodeId(call.id))
+    return await _shown(parts, NodeId(call.id))
 
 
 async def revoke(parts: Parts, call: Call[None]) -> NodeView:
@@ -44,7 +46,11 @@ async def revoke(parts: Parts, call: Call[None]) -> NodeView:
     node = NodeId(call.id)
     await parts.change(nodes.revoke, node, call.actor, parts.now_ms())
     parts.callers.forget(Actor(Role.NODE, node))
-    return await parts.data.read(nodes.one, node)
+    return await _shown(parts, node)
+
+
+async def _shown(parts: Parts, node: NodeId) -> NodeView:
+    return await parts.data.read(nodes.one, node, parts.now_ms())
 
 
 ROUTES = (
@@ -79,7 +85,7 @@ ROUTES = (
         path="/api/v1/nodes/{id}",
         handler=change,
         roles=routes.ADMINS,
-        summary="Change a node's name, region or line rate.",
+        summary="Change a node's name, region, line rate or periods.",
         body=NodeChanges,
         answer=NodeView,
     ),

@@ -95,12 +95,7 @@ def _parameters(route: Route) -> list[Node]:
             "name": query.name,
             "in": "query",
             "description": query.summary,
-            "schema": {
-                "type": "integer",
-                "minimum": query.low,
-                "maximum": query.high,
-                "default": query.default,
-            },
+            "schema": query.schema(),
         }
         for query in route.query
     ]

@@ -37,7 +37,8 @@ class Parts:
     """The collector as handlers see it.
 
     `zone` is the one that new users get; `document` is the OpenAPI document; `hashing` bounds how many
-    passwords are checked at once, each of which takes 19 MiB; `reports` how many reports are booked at once.
+    passwords are checked at once, each of which takes 19 MiB; `reports` how many reports are booked at once;
+    `looking_back` how many questions about the past are answered at once, each of which may read for seconds.
     """
 
     data: Transactions
@@ -47,6 +48,7 @@ class Parts:
     logins: Throttle
     hashing: asyncio.Semaphore
     reports: Turns
+    looking_back: asyncio.Semaphore
     joining: Joining
     zone: str
     document: bytes

@@ -33,7 +33,8 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 class Call(Generic[B]):
     """One request, checked and decoded.
 
-    `id` is the number in the path, 0 where there is none. `bearer` is what came as `Authorization: Bearer`,
+    `id` is the number in the path, 0 where there is none. `query` has the numbers of the query string and
+    `words` its words. `bearer` is what came as `Authorization: Bearer`,
     for routes that read it themselves. `hung_up` tells whether the client has gone.
     """
 
@@ -41,6 +42,7 @@ class Call(Generic[B]):
     body: B
     id: int
     query: Mapping[str, int]
+    words: Mapping[str, str]
     bearer: str | None
     hung_up: Callable[[], Awaitable[bool]]
 
@@ -72,6 +74,42 @@ class Query:
             raise ValueError(f"use a whole number from {self.low} to {self.high}")
         return number
 
+    def schema(self) -> dict[str, Any]:
+        """What it may be, as JSON Schema."""
+        return {"type": "integer", "minimum": self.low, "maximum": self.high, "default": self.default}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word in the query string: one of these, or where there are none, one in which nothing is `wrong`."""
+
+    name: str
+    default: str
+    summary: str
+    among: tuple[str, ...] = ()
+    wrong: Callable[[str], str | None] | None = None
+
+    def parse(self, text: str) -> str:
+        """The word. Raises ValueError with what to do."""
+        if self.among and text not in self.among:
+            raise ValueError(f"use one of these: {', '.join(self.among)}")
+        if self.wrong is not None and (problem := self.wrong(text)):
+            raise ValueError(problem)
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """What it may be, as JSON Schema."""
+        among: dict[str, Any] = {"enum": list(self.among)} if self.among else {}
+        return {"type": "string", **among, **({"default": self.default} if self.default else {})}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the query string asks for, what it leaves out by its default."""
+
+    numbers: Mapping[str, int]
+    words: Mapping[str, str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
@@ -91,7 +129,7 @@ class Route:
     body: Any = None
     max_bytes: int = SMALL_BYTES
     decode: Callable[[bytes], Any] | None = None
-    query: tuple[Query, ...] = ()
+    query: tuple[Query | Word, ...] = ()
 
     @property
     def public(self) -> bool:
@@ -114,11 +152,11 @@ def after(call: Call[Any], numbers: Sequence[int]) -> int | None:
     return numbers[-1] if len(numbers) == call.query[LIMIT.name] else None
 
 
-def parse_query(route: Route, given: Mapping[str, str]) -> dict[str, int]:
+def parse_query(route: Route, given: Mapping[str, str]) -> Asked:
     """The query of a request. Raises Rejected naming every wrong parameter."""
     known = {query.name: query for query in route.query}
     wrong = {name: "there is no such parameter here: remove it" for name in given if name not in known}
-    values = {name: query.default for name, query in known.items()}
+    values: dict[str, int | str] = {name: query.default for name, query in known.items()}
     for name in known.keys() & given.keys():
         try:
             values[name] = known[name].parse(given[name])
@@ -126,4 +164,7 @@ def parse_query(route: Route, given: Mapping[str, str]) -> dict[str, int]:
             wrong[name] = str(problem)
     if wrong:
         raise problems.malformed("correct the query parameters named in this answer", wrong)
-    return values
+    return Asked(
+        {name: value for name, value in values.items() if isinstance(value, int)},
+        {name: value for name, value in values.items() if isinstance(value, str)},
+    )

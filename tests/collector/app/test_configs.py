@@ -51,10 +51,10 @@ def test_a_failed_item_is_shown_until_it_succeeds(fleet: Fleet) -> None:
     key = f"endpoint/{fleet.endpoint.id}"
     bad = SyncReport(generation=now, items=[Applied(key=key, generation=now, error="port 443 is taken")])
     fleet.db.write_now(configs.acknowledge, fleet.node.id, bad, NOW_MS)
-    assert fleet.db.read_now(nodes.one, fleet.node.id).failures == {key: "port 443 is taken"}
+    assert fleet.db.read_now(nodes.one, fleet.node.id, NOW_MS).failures == {key: "port 443 is taken"}
     good = SyncReport(generation=now, items=[Applied(key=key, generation=now)])
     fleet.db.write_now(configs.acknowledge, fleet.node.id, good, NOW_MS)
-    assert fleet.db.read_now(nodes.one, fleet.node.id).failures == {}
+    assert fleet.db.read_now(nodes.one, fleet.node.id, NOW_MS).failures == {}
 
 
 def test_a_generation_never_given_out_cannot_be_acknowledged(fleet: Fleet) -> None:

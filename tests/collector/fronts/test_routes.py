@@ -104,6 +104,13 @@ CASES = {
     "DELETE /api/v1/users/{id}": _for_resellers(204, "/api/v1/users/{user}"),
     "GET /api/v1/users/{id}/usage": _for_resellers(200, "/api/v1/users/{user}/usage"),
     "POST /api/v1/users/{id}/configs": _for_resellers(200, "/api/v1/users/{user}/configs", {"endpoints": []}),
+    "GET /api/v1/users/{id}/usage/history": _for_admins(200, "/api/v1/users/{user}/usage/history"),
+    "GET /api/v1/nodes/{id}/usage/history": _for_admins(200, "/api/v1/nodes/{node}/usage/history"),
+    "GET /api/v1/endpoints/{id}/usage/history": _for_admins(
+        200, "/api/v1/endpoints/{endpoint}/usage/history"
+    ),
+    "GET /api/v1/usage/history": _for_admins(200, "/api/v1/usage/history"),
+    "GET /api/v1/usage/top": _for_admins(200, "/api/v1/usage/top"),
     "GET /api/v1/quarantine": _for_admins(200, "/api/v1/quarantine"),
     "POST /api/v1/quarantine/{id}/accept": _for_admins(409, "/api/v1/quarantine/{held}/accept"),
     "POST /api/v1/quarantine/{id}/dismiss": _for_admins(204, "/api/v1/quarantine/{held}/dismiss"),
