@@ -93,6 +93,11 @@ class Span(NamedTuple):
     first: int
     past: int
 
+    def within(self, other: "Span") -> "Span":
+        """The hours that both have."""
+        first = max(self.first, other.first)
+        return Span(first, max(first, min(self.past, other.past)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:

@@ -44,6 +44,9 @@ class Shelf(Protocol):
     def table(self, name: str) -> str:
         """What to read the rows of a table from, in SQL."""
 
+    def hours(self, name: str, span: Span) -> Span:
+        """Those of these hours of which there may be rows in a table."""
+
 
 @dataclass(frozen=True)
 class _Here:
@@ -59,6 +62,10 @@ class _Here:
 
     def table(self, name: str) -> str:
         return name
+
+    def hours(self, name: str, span: Span) -> Span:
+        oldest = self.session.rows(f"SELECT MIN(hour) FROM {name} WHERE hour >= ?", (span.first,))[0][0]  # noqa: S608 - a name of ours
+        return Span(span.past, span.past) if oldest is None else span.within(Span(oldest, span.past))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ touches any more, a month that is over, moves out.
 """
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -43,18 +43,13 @@ _IN_SPAN = "h.hour >= ? AND h.hour < ?"
 
 def add(session: Session, rows: Iterable[Moved]) -> None:
     """Add to closed hours; what was there of the same hour, user and endpoint stays."""
-    moved = sorted(rows)
+    moved: dict[tuple[int, ...], tuple[int, ...]] = {}
+    volumes: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for hour, user, endpoint, *amount in rows:
+        _grow(moved, (hour, user, endpoint), amount)
+        _grow(volumes, (hour, endpoint), amount)
     _upsert(session, "history", ("hour", "user_id", "endpoint_id"), moved)
-    volumes: dict[tuple[int, int], Amount] = {}
-    for hour, _, endpoint, up, down, billed_up, billed_down in moved:
-        before = volumes.get((hour, endpoint), NOTHING)
-        volumes[hour, endpoint] = Amount(
-            before.up + up,
-            before.down + down,
-            before.billed_up + billed_up,
-            before.billed_down + billed_down,
-        )
-    _add_volumes(session, volumes)
+    _upsert(session, "volume", ("hour", "endpoint_id"), volumes)
 
 
 def close(session: Session, ledger: int) -> None:
@@ -71,20 +66,21 @@ def close(session: Session, ledger: int) -> None:
         f"SELECT h.hour, h.endpoint_id, {_SUMS} FROM {_OPEN}"  # noqa: S608 - names of ours
         " WHERE h.ledger_id = ? AND (h.up_bytes > 0 OR h.down_bytes > 0) GROUP BY h.hour, h.endpoint_id"
     )
-    _add_volumes(session, {(row[0], row[1]): _amount(row[2:]) for row in session.rows(sql, (ledger,))})
+    volumes = {(row[0], row[1]): _amount(row[2:]) for row in session.rows(sql, (ledger,))}
+    _upsert(session, "volume", ("hour", "endpoint_id"), volumes)
 
 
 def of_user(session: Session, user: UserId, span: Span) -> Hours:
     """What a user moved, by the hour. Raises UnusableError."""
-    hours = session.numbers(range(*span))
 
     def closed(shelf: Shelf) -> Iterable[Sequence[int]]:
         # One look-up an hour, since rows lie in the order of time.
+        hours = shelf.hours("history", span)
         sql = (
             f"SELECT h.hour, {_SUMS} FROM {session.wanted} CROSS JOIN {shelf.table('history')} AS h"  # noqa: S608 - names of ours
             f" WHERE h.hour = wanted.value AND {_IN_SPAN} AND h.user_id = ? GROUP BY h.hour"
         )
-        return shelf.rows(sql, (hours, *span, user))
+        return shelf.rows(sql, (session.numbers(range(*hours)), *hours, user))
 
     found = _hours(row for shelf in archive.each_shelf(session, span) for row in closed(shelf))
     return _with(found, _open_hours(session, span, "h.user_id = ?", (user,)))
@@ -92,17 +88,18 @@ def of_user(session: Session, user: UserId, span: Span) -> Hours:
 
 def of_endpoints(session: Session, endpoints: Collection[EndpointId], span: Span) -> Hours:
     """What all users moved over these endpoints, by the hour. Raises UnusableError."""
-    hours, wanted = session.numbers(range(*span)), sorted(set(endpoints))
+    wanted = sorted(set(endpoints))
     if not wanted:
         return {}
     placed = ", ".join("?" * len(wanted))
 
     def closed(shelf: Shelf) -> Iterable[Sequence[int]]:
+        hours = shelf.hours("volume", span)
         sql = (
             f"SELECT h.hour, {_SUMS} FROM {session.wanted} CROSS JOIN {shelf.table('volume')} AS h"  # noqa: S608 - names of ours
             f" WHERE h.hour = wanted.value AND {_IN_SPAN} AND h.endpoint_id IN ({placed}) GROUP BY h.hour"
         )
-        return shelf.rows(sql, (hours, *span, *wanted))
+        return shelf.rows(sql, (session.numbers(range(*hours)), *hours, *wanted))
 
     found = _hours(row for shelf in archive.each_shelf(session, span) for row in closed(shelf))
     nodes = f"SELECT node_id FROM endpoint WHERE id IN ({placed})"  # noqa: S608 - marks only
@@ -187,18 +184,20 @@ def _amount(halves: Sequence[int | None]) -> Amount:
     return Amount(*((whole[place] << _HALF_BITS) + whole[place + 1] for place in range(0, 8, 2)))
 
 
-def _add_volumes(session: Session, volumes: dict[tuple[int, int], Amount]) -> None:
-    rows = [(*key, *(min(MAX_BYTES, one) for one in amount)) for key, amount in sorted(volumes.items())]
-    _upsert(session, "volume", ("hour", "endpoint_id"), rows)
+def _grow(rows: dict[tuple[int, ...], tuple[int, ...]], key: tuple[int, ...], more: Sequence[int]) -> None:
+    before = rows.get(key)
+    rows[key] = tuple(more) if before is None else tuple(map(sum, zip(before, more, strict=True)))
 
 
-def _upsert(session: Session, table: str, key: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _upsert(
+    session: Session, table: str, key: Sequence[str], rows: Mapping[tuple[int, ...], Sequence[int]]
+) -> None:
     names, order = ", ".join((*key, *_BYTES)), ", ".join(key)
     marks = ", ".join("?" * (len(key) + len(_BYTES)))
     session.run_many(
         f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - names of ours
         f" ON CONFLICT ({order}) DO UPDATE SET {_added(table)}",
-        rows,
+        [(*place, *(min(MAX_BYTES, one) for one in amount)) for place, amount in sorted(rows.items())],
     )
 
 

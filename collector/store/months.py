@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from collector.domain import history
+from collector.domain.history import Span
 from shared import logs
 
 LOGGER = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Shelf:
     """Somewhere that rows of history lie; `history` and `volume` are what to read from, in SQL."""
 
     connection: sqlite3.Connection
+    month: int
     sequence: int
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -65,6 +67,10 @@ class Shelf:
         """The rows of a table that the database knows of: later batches are none of its past."""
         return f"(SELECT * FROM {name} WHERE sequence <= {int(self.sequence)})"  # noqa: S608 - ours
 
+    def hours(self, _name: str, span: Span) -> Span:
+        """Those of these hours that lie in the month."""
+        return span.within(history.hours_of_month(self.month))
+
 
 def path(directory: Path, month: int) -> Path:
     """Where the file of a month lies."""
@@ -77,7 +83,7 @@ def opened(directory: Path, month: int, known: Known) -> Iterator[Shelf]:
     with _said(directory, month), contextlib.closing(_connect(path(directory, month))) as connection:
         connection.execute("PRAGMA query_only = 1")
         _require(connection, known)
-        yield Shelf(connection, known.sequence)
+        yield Shelf(connection, month, known.sequence)
 
 
 def append(
