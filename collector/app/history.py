@@ -14,7 +14,7 @@ from collector.store.session import Session
 from shared.names import EndpointId, NodeId, UserId
 
 #: Rows that move in one transaction: reports wait for a few ms.
-_BATCH = 2_000
+BATCH = 2_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def copied(session: Session, now_ms: int, stuck: frozenset[int]) -> Batch | Stuc
     What was written counts only once `moved` has been committed.
     """
     try:
-        return archive.copied(session, rules.month_of(now_ms // rules.HOUR_MS), _BATCH, stuck)
+        return archive.copied(session, rules.month_of(now_ms // rules.HOUR_MS), BATCH, stuck)
     except UnusableError as error:
         return Stuck(error.month, rules.month_name(error.month), error.reason)
 
@@ -96,7 +96,7 @@ def moved(session: Session, batch: Batch) -> bool:
 def expired(session: Session, months: int, now_ms: int) -> bool:
     """Forget some of what is older than so many months; True when there may be more."""
     before = rules.oldest_kept(now_ms, months)
-    return before is not None and archive.expire(session, before, _BATCH)
+    return before is not None and archive.expire(session, before, BATCH)
 
 
 def dropped(session: Session, months: int, now_ms: int) -> list[str]:

@@ -23,6 +23,7 @@ from collector.store.session import Session
 from shared.names import MAX_BYTES, EndpointId, NodeId, UserId
 
 Hours = dict[int, Amount]
+_Rows = Mapping[tuple[int, ...], Sequence[int]]
 
 _BYTES = ("up_bytes", "down_bytes", "billed_up_bytes", "billed_down_bytes")
 #: A sum in two halves, put together again here: as one it may be larger than a column.
@@ -66,7 +67,7 @@ def close(session: Session, ledger: int) -> None:
         f"SELECT h.hour, h.endpoint_id, {_SUMS} FROM {_OPEN}"  # noqa: S608 - names of ours
         " WHERE h.ledger_id = ? AND (h.up_bytes > 0 OR h.down_bytes > 0) GROUP BY h.hour, h.endpoint_id"
     )
-    volumes = {(row[0], row[1]): _amount(row[2:]) for row in session.rows(sql, (ledger,))}
+    volumes: _Rows = {(row[0], row[1]): _amount(row[2:]) for row in session.rows(sql, (ledger,))}
     _upsert(session, "volume", ("hour", "endpoint_id"), volumes)
 
 
@@ -189,9 +190,7 @@ def _grow(rows: dict[tuple[int, ...], tuple[int, ...]], key: tuple[int, ...], mo
     rows[key] = tuple(more) if before is None else tuple(map(sum, zip(before, more, strict=True)))
 
 
-def _upsert(
-    session: Session, table: str, key: Sequence[str], rows: Mapping[tuple[int, ...], Sequence[int]]
-) -> None:
+def _upsert(session: Session, table: str, key: Sequence[str], rows: _Rows) -> None:
     names, order = ", ".join((*key, *_BYTES)), ", ".join(key)
     marks = ", ".join("?" * (len(key) + len(_BYTES)))
     session.run_many(

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from collector.domain.history import Amount, Moved, Order, Span
 from collector.store import archive, history, months
 from collector.store.archive import UnusableError
 from shared.names import MAX_BYTES, EndpointId, UserId
-from tests.collector.store import past
+from tests.collector.store import moving_child, past
 from tests.collector.store.past import EVERYTHING, MONTH, NOW_HOUR, NOW_MS, Past
 
 JANUARY = rules.hours_of_month(MONTH)
@@ -337,3 +339,30 @@ def test_a_batch_is_on_the_disk_with_the_end_of_its_journal_before_the_database_
     assert "PRAGMA synchronous = EXTRA" in told
     assert told[-1] == "COMMIT"
     assert not list(tmp_path.glob("history-*-*-*"))
+
+
+def test_a_kill_before_any_statement_of_a_move_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    template, copies = tmp_path / "template", tmp_path / "copies"
+    template.mkdir()
+    copies.mkdir()
+    with past.opened(template) as one:
+        # One batch is in January's file already; the next ones follow it, or begin February's.
+        one.add(*past.rows(1, 3, past=MONTH + 1))
+        one.move()
+        one.add(*past.rows(2, 5, past=MONTH + 1), _row(FEBRUARY.first))
+        known = dict(one.truth)
+        _back_up(template)
+    _restore(template)
+    program = [sys.executable, "-m", moving_child.__name__, str(template), str(copies), str(NOW_MS)]
+    subprocess.run(program, check=True, cwd=Path(__file__).parents[3], timeout=100)
+    left = sorted(copies.iterdir())
+    rows_left: set[int] = set()
+    for directory in left:
+        with past.opened(directory, known) as one:
+            rows_left.add(one.count())
+            one.check()
+            one.move()
+            one.check()
+            assert one.count() == 0
+    assert len(left) > 30
+    assert rows_left == {6, 2, 1, 0}
