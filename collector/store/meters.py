@@ -9,7 +9,7 @@ from itertools import groupby
 
 from collector.domain import lane, metering
 from collector.domain.metering import Charge, Key, Seen
-from collector.store import endpoints, nodes
+from collector.store import endpoints, history, nodes
 from collector.store.session import Session
 from shared.names import LedgerId, NodeId, UserId
 
@@ -127,20 +127,7 @@ def turn(session: Session, source: lane.Source, hour: int) -> None:
     if hour <= source.hour:
         return
     session.hot.touched = True
-    session.run(
-        "INSERT INTO history (hour, user_id, endpoint_id, up_bytes, down_bytes, billed_up_bytes,"
-        " billed_down_bytes) SELECT o.hour, m.user_id, m.endpoint_id, m.up_bytes - o.up_bytes,"
-        " m.down_bytes - o.down_bytes, m.billed_up_bytes - o.billed_up_bytes,"
-        " m.billed_down_bytes - o.billed_down_bytes FROM meter AS m JOIN opening AS o"
-        " ON o.ledger_id = m.ledger_id AND o.user_id = m.user_id AND o.endpoint_id = m.endpoint_id"
-        " WHERE m.ledger_id = ? AND (m.up_bytes > o.up_bytes OR m.down_bytes > o.down_bytes)"
-        " ON CONFLICT (hour, user_id, endpoint_id) DO UPDATE SET"
-        " up_bytes = history.up_bytes + excluded.up_bytes,"
-        " down_bytes = history.down_bytes + excluded.down_bytes,"
-        " billed_up_bytes = history.billed_up_bytes + excluded.billed_up_bytes,"
-        " billed_down_bytes = history.billed_down_bytes + excluded.billed_down_bytes",
-        (source.number,),
-    )
+    history.close(session, source.number)
     session.run(
         "UPDATE opening SET hour = ?, up_bytes = m.up_bytes, down_bytes = m.down_bytes,"
         " billed_up_bytes = m.billed_up_bytes, billed_down_bytes = m.billed_down_bytes FROM meter AS m"
