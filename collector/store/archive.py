@@ -64,7 +64,7 @@ class _Here:
         return name
 
     def hours(self, name: str, span: Span) -> Span:
-        oldest = self.session.rows(f"SELECT MIN(hour) FROM {name} WHERE hour >= ?", (span.first,))[0][0]  # noqa: S608 - a name of ours
+        oldest = self.session.rows(f"SELECT MIN(hour) FROM {name} WHERE hour >= ?", (span.first,))[0][0]
         return Span(span.past, span.past) if oldest is None else span.within(Span(oldest, span.past))
 
 
@@ -143,8 +143,7 @@ def expire(session: Session, before: int, most: int) -> bool:
     for table, key in months.KEYS.items():
         columns = ", ".join(key)
         last = session.rows(
-            f"SELECT {columns} FROM {table} WHERE hour < ?"  # noqa: S608 - names of ours
-            f" ORDER BY {columns} LIMIT ?",
+            f"SELECT {columns} FROM {table} WHERE hour < ? ORDER BY {columns} LIMIT ?",
             (first, most),
         )
         if last:
@@ -180,7 +179,7 @@ def _oldest(session: Session, table: str, before: int, stuck: frozenset[int]) ->
     hour = 0
     past = history.hours_of_month(before).first
     while True:
-        sql = f"SELECT MIN(hour) FROM {table} WHERE hour >= ? AND hour < ?"  # noqa: S608 - a name of ours
+        sql = f"SELECT MIN(hour) FROM {table} WHERE hour >= ? AND hour < ?"
         found = session.rows(sql, (hour, past))[0][0]
         if found is None or (month := history.month_of(found)) not in stuck:
             return None if found is None else month
@@ -195,8 +194,7 @@ def _copied(session: Session, month: int, table: str, most: int) -> Batch:
     key = months.KEYS[table]
     columns, order = f"{', '.join(key)}, {_BYTES}", ", ".join(key)
     rows = session.rows(
-        f"SELECT {columns} FROM {table} WHERE hour >= ? AND hour < ?"  # noqa: S608 - names of ours
-        f" ORDER BY {order} LIMIT ?",
+        f"SELECT {columns} FROM {table} WHERE hour >= ? AND hour < ? ORDER BY {order} LIMIT ?",
         (*span, most),
     )
     known = _noted(session, month)
@@ -221,13 +219,13 @@ def _start(key: tuple[str, ...], hour: int) -> tuple[int, ...]:
 
 
 def _content(session: Session, batch: Batch) -> tuple[int, ...]:
-    sql = f"SELECT {_BYTES} FROM {batch.table} WHERE {_between(batch)}"  # noqa: S608 - names of ours
+    sql = f"SELECT {_BYTES} FROM {batch.table} WHERE {_between(batch)}"
     rows = session.rows(sql, batch.after + batch.last)
     return (len(rows), *(sum(row[place] for row in rows) for place in range(4)))
 
 
 def _delete(session: Session, batch: Batch) -> None:
-    sql = f"DELETE FROM {batch.table} WHERE {_between(batch)}"  # noqa: S608 - names of ours
+    sql = f"DELETE FROM {batch.table} WHERE {_between(batch)}"
     session.run(sql, batch.after + batch.last)
 
 

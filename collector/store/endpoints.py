@@ -64,7 +64,7 @@ def owners(session: Session) -> dict[EndpointId, NodeId]:
 
 def names(session: Session, wanted: Iterable[int]) -> dict[int, str]:
     """The names of these endpoints, removed ones included."""
-    sql = f"SELECT e.id, e.name FROM {session.wanted} JOIN endpoint AS e ON e.id = wanted.value"  # noqa: S608 - ours
+    sql = f"SELECT e.id, e.name FROM {session.wanted} JOIN endpoint AS e ON e.id = wanted.value"
     return {row[0]: row[1] for row in session.rows(sql, (session.numbers(wanted),))}
 
 

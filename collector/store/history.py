@@ -57,14 +57,14 @@ def close(session: Session, ledger: int) -> None:
     """Add what every meter of a ledger moved in its open hour; the caller then moves the openings on."""
     names = ", ".join(_BYTES)
     session.run(
-        f"INSERT INTO history (hour, user_id, endpoint_id, {names})"  # noqa: S608 - names of ours
+        f"INSERT INTO history (hour, user_id, endpoint_id, {names})"
         f" SELECT h.hour, h.user_id, h.endpoint_id, {', '.join(f'h.{name}' for name in _BYTES)} FROM {_OPEN}"
         " WHERE h.ledger_id = ? AND (h.up_bytes > 0 OR h.down_bytes > 0)"
         f" ON CONFLICT (hour, user_id, endpoint_id) DO UPDATE SET {_added('history')}",
         (ledger,),
     )
     sql = (
-        f"SELECT h.hour, h.endpoint_id, {_SUMS} FROM {_OPEN}"  # noqa: S608 - names of ours
+        f"SELECT h.hour, h.endpoint_id, {_SUMS} FROM {_OPEN}"
         " WHERE h.ledger_id = ? AND (h.up_bytes > 0 OR h.down_bytes > 0) GROUP BY h.hour, h.endpoint_id"
     )
     volumes: _Rows = {(row[0], row[1]): _amount(row[2:]) for row in session.rows(sql, (ledger,))}
@@ -78,7 +78,7 @@ def of_user(session: Session, user: UserId, span: Span) -> Hours:
         # One look-up an hour, since rows lie in the order of time.
         hours = shelf.hours("history", span)
         sql = (
-            f"SELECT h.hour, {_SUMS} FROM {session.wanted} CROSS JOIN {shelf.table('history')} AS h"  # noqa: S608 - names of ours
+            f"SELECT h.hour, {_SUMS} FROM {session.wanted} CROSS JOIN {shelf.table('history')} AS h"
             f" WHERE h.hour = wanted.value AND {_IN_SPAN} AND h.user_id = ? GROUP BY h.hour"
         )
         return shelf.rows(sql, (session.numbers(range(*hours)), *hours, user))
@@ -97,14 +97,14 @@ def of_endpoints(session: Session, endpoints: Collection[EndpointId], span: Span
     def closed(shelf: Shelf) -> Iterable[Sequence[int]]:
         hours = shelf.hours("volume", span)
         sql = (
-            f"SELECT h.hour, {_SUMS} FROM {session.wanted} CROSS JOIN {shelf.table('volume')} AS h"  # noqa: S608 - names of ours
+            f"SELECT h.hour, {_SUMS} FROM {session.wanted} CROSS JOIN {shelf.table('volume')} AS h"
             f" WHERE h.hour = wanted.value AND {_IN_SPAN} AND h.endpoint_id IN ({placed}) GROUP BY h.hour"
         )
         return shelf.rows(sql, (session.numbers(range(*hours)), *hours, *wanted))
 
     found = _hours(row for shelf in archive.each_shelf(session, span) for row in closed(shelf))
-    nodes = f"SELECT node_id FROM endpoint WHERE id IN ({placed})"  # noqa: S608 - marks only
-    ledgers = f"SELECT id FROM ledger WHERE node_id IN ({nodes})"  # noqa: S608 - marks only
+    nodes = f"SELECT node_id FROM endpoint WHERE id IN ({placed})"
+    ledgers = f"SELECT id FROM ledger WHERE node_id IN ({nodes})"
     where = f"h.ledger_id IN ({ledgers}) AND h.endpoint_id IN ({placed})"
     return _with(found, _open_hours(session, span, where, (*wanted, *wanted)))
 
@@ -113,7 +113,7 @@ def of_all(session: Session, span: Span) -> Hours:
     """What everybody moved, by the hour. Raises UnusableError."""
 
     def closed(shelf: Shelf) -> Iterable[Sequence[int]]:
-        sql = f"SELECT h.hour, {_SUMS} FROM {shelf.table('volume')} AS h WHERE {_IN_SPAN} GROUP BY h.hour"  # noqa: S608 - names of ours
+        sql = f"SELECT h.hour, {_SUMS} FROM {shelf.table('volume')} AS h WHERE {_IN_SPAN} GROUP BY h.hour"
         return shelf.rows(sql, span)
 
     found = _hours(row for shelf in archive.each_shelf(session, span) for row in closed(shelf))
@@ -144,15 +144,12 @@ def by_endpoint(session: Session, span: Span) -> dict[EndpointId, Amount]:
 
 def life(session: Session, node: NodeId) -> Amount:
     """What a node's meters show in all."""
-    sql = (
-        f"SELECT {_SUMS} FROM meter AS h"  # noqa: S608 - names of ours
-        " WHERE h.ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)"
-    )
+    sql = f"SELECT {_SUMS} FROM meter AS h WHERE h.ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)"
     return _amount(session.rows(sql, (node,))[0])
 
 
 def _by_number(shelf: Shelf, rows: str, column: str, span: Span) -> Iterator[tuple[int, Amount]]:
-    sql = f"SELECT h.{column}, {_SUMS} FROM {rows} WHERE {_IN_SPAN} GROUP BY h.{column} ORDER BY h.{column}"  # noqa: S608 - names of ours
+    sql = f"SELECT h.{column}, {_SUMS} FROM {rows} WHERE {_IN_SPAN} GROUP BY h.{column} ORDER BY h.{column}"
     for row in shelf.each(sql, span):
         yield row[0], _amount(row[1:])
 
@@ -163,7 +160,7 @@ def _merged(every: Iterable[tuple[int, Amount]]) -> Iterator[tuple[int, Amount]]
 
 
 def _open_hours(session: Session, span: Span, where: str, parameters: Sequence[object]) -> Hours:
-    sql = f"SELECT h.hour, {_SUMS} FROM {_OPEN} WHERE {where} AND {_IN_SPAN} GROUP BY h.hour"  # noqa: S608 - names of ours
+    sql = f"SELECT h.hour, {_SUMS} FROM {_OPEN} WHERE {where} AND {_IN_SPAN} GROUP BY h.hour"
     return _hours(session.rows(sql, (*parameters, *span)))
 
 
@@ -194,8 +191,7 @@ def _upsert(session: Session, table: str, key: Sequence[str], rows: _Rows) -> No
     names, order = ", ".join((*key, *_BYTES)), ", ".join(key)
     marks = ", ".join("?" * (len(key) + len(_BYTES)))
     session.run_many(
-        f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - names of ours
-        f" ON CONFLICT ({order}) DO UPDATE SET {_added(table)}",
+        f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT ({order}) DO UPDATE SET {_added(table)}",
         [(*place, *(min(MAX_BYTES, one) for one in amount)) for place, amount in sorted(rows.items())],
     )
 

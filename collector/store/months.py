@@ -65,7 +65,7 @@ class Shelf:
 
     def table(self, name: str) -> str:
         """The rows of a table that the database knows of: later batches are none of its past."""
-        return f"(SELECT * FROM {name} WHERE sequence <= {int(self.sequence)})"  # noqa: S608 - ours
+        return f"(SELECT * FROM {name} WHERE sequence <= {int(self.sequence)})"
 
     def hours(self, _name: str, span: Span) -> Span:
         """Those of these hours that lie in the month."""
@@ -159,11 +159,11 @@ def _undo(connection: sqlite3.Connection, month: int, known: Known) -> None:
     ).fetchall()
     for sequence, kind, first, last in undone if known.sequence else ():
         connection.execute(
-            f"DELETE FROM {kind} WHERE hour BETWEEN ? AND ? AND sequence = ?",  # noqa: S608 - ours
+            f"DELETE FROM {kind} WHERE hour BETWEEN ? AND ? AND sequence = ?",
             (first, last, sequence),
         )
     for kind in () if known.sequence else KEYS:
-        connection.execute(f"DELETE FROM {kind}")  # noqa: S608 - ours
+        connection.execute(f"DELETE FROM {kind}")
     if undone:
         connection.execute("DELETE FROM batch WHERE sequence > ?", (known.sequence,))
         name = history.month_name(month)
@@ -179,7 +179,7 @@ def _write(connection: sqlite3.Connection, batch: Known, table: str, rows: Seque
     columns = ", ".join((*KEYS[table], *_BYTES, "sequence"))
     marks = ", ".join("?" * (width + len(_BYTES)))
     connection.executemany(
-        f"INSERT INTO {table} ({columns}) VALUES ({marks}, {int(batch.sequence)})",  # noqa: S608 - ours
+        f"INSERT INTO {table} ({columns}) VALUES ({marks}, {int(batch.sequence)})",
         rows,
     )
 

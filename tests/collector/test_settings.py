@@ -28,6 +28,7 @@ def test_without_any_setting_the_collector_serves_https_under_its_host_name() ->
     assert read.own_ca
     assert (read.enrol_ttl_s, read.zone, read.log_level) == (600, "UTC", "info")
     assert (read.session_window_s, read.penalty_s) == (30, 120)
+    assert read.history_months == 12
 
 
 def test_the_url_follows_from_the_first_name_and_the_port() -> None:
@@ -102,6 +103,8 @@ def test_behind_a_proxy_the_url_of_the_proxy_is_needed() -> None:
         ("TLS_CERT_FILE", "/nowhere/c.pem"),
         ("BEHIND_PROXY", "maybe"),
         ("ENROL_TTL_S", "5"),
+        ("HISTORY_MONTHS", "-1"),
+        ("HISTORY_MONTHS", "1.5"),
         ("ENROL_TTL_S", "1e3"),
         ("ZONE", ""),
         ("ZONE", "Mars/Olympus"),

@@ -108,8 +108,8 @@ def rows(seed: int, count: int, *, first: int = MONTH, past: int = MONTH + 3) ->
 def _fleet(session: Session) -> None:
     for node, endpoints in NODES.items():
         session.run(
-            "INSERT INTO ledger (id, name, node_id, created_ms, epoch, sequence) VALUES (?, ?, ?, 0, 0, 0)"
-            " ON CONFLICT DO NOTHING",
+            "INSERT INTO ledger (id, name, node_id, created_ms, epoch, sequence, hour)"
+            " VALUES (?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
             (node, f"ledger-{node}", node),
         )
         for endpoint in endpoints:
