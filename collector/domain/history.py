@@ -51,7 +51,7 @@ class Order(Enum):
 _MOST_DAYS = {Step.HOUR: 32, Step.DAY: 400, Step.MONTH: 3_700}
 _USUAL_DAYS = {Step.HOUR: 1, Step.DAY: 31, Step.MONTH: 366}
 #: Days that a ranking may span: it looks at every hour of everybody.
-_MOST_RANKED_DAYS = 100
+_MOST_RANKED_DAYS = 32
 _MODES = {Step.DAY: Mode.DAILY, Step.MONTH: Mode.MONTHLY}
 
 

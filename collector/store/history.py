@@ -24,6 +24,7 @@ from shared.names import MAX_BYTES, EndpointId, NodeId, UserId
 
 Hours = dict[int, Amount]
 _Rows = Mapping[tuple[int, ...], Sequence[int]]
+_Sums = dict[tuple[int, ...], list[int]]
 
 _BYTES = ("up_bytes", "down_bytes", "billed_up_bytes", "billed_down_bytes")
 #: A sum in two halves, put together again here: as one it may be larger than a column.
@@ -44,8 +45,8 @@ _IN_SPAN = "h.hour >= ? AND h.hour < ?"
 
 def add(session: Session, rows: Iterable[Moved]) -> None:
     """Add to closed hours; what was there of the same hour, user and endpoint stays."""
-    moved: dict[tuple[int, ...], tuple[int, ...]] = {}
-    volumes: dict[tuple[int, ...], tuple[int, ...]] = {}
+    moved: _Sums = {}
+    volumes: _Sums = {}
     for hour, user, endpoint, *amount in rows:
         _grow(moved, (hour, user, endpoint), amount)
         _grow(volumes, (hour, endpoint), amount)
@@ -182,9 +183,12 @@ def _amount(halves: Sequence[int | None]) -> Amount:
     return Amount(*((whole[place] << _HALF_BITS) + whole[place + 1] for place in range(0, 8, 2)))
 
 
-def _grow(rows: dict[tuple[int, ...], tuple[int, ...]], key: tuple[int, ...], more: Sequence[int]) -> None:
-    before = rows.get(key)
-    rows[key] = tuple(more) if before is None else tuple(map(sum, zip(before, more, strict=True)))
+def _grow(sums: _Sums, key: tuple[int, ...], more: list[int]) -> None:
+    if (total_bytes := sums.get(key)) is None:
+        sums[key] = more.copy()
+        return
+    for place in range(len(more)):
+        total_bytes[place] += more[place]
 
 
 def _upsert(session: Session, table: str, key: Sequence[str], rows: _Rows) -> None:
@@ -192,8 +196,12 @@ def _upsert(session: Session, table: str, key: Sequence[str], rows: _Rows) -> No
     marks = ", ".join("?" * (len(key) + len(_BYTES)))
     session.run_many(
         f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT ({order}) DO UPDATE SET {_added(table)}",
-        [(*place, *(min(MAX_BYTES, one) for one in amount)) for place, amount in sorted(rows.items())],
+        [(*place, *_fitting(rows[place])) for place in sorted(rows)],
     )
+
+
+def _fitting(amount: Sequence[int]) -> Sequence[int]:
+    return amount if max(amount) <= MAX_BYTES else [min(MAX_BYTES, one) for one in amount]
 
 
 def _added(table: str) -> str:

@@ -145,7 +145,7 @@ ROUTES = (
         path="/api/v1/usage/top",
         handler=top,
         roles=routes.ADMINS,
-        summary="Rank the users, nodes or endpoints by what they moved, over 100 days at most.",
+        summary="Rank the users, nodes or endpoints by what they moved, over 32 days at most.",
         query=(FROM, TO, BY, ORDER, MOST),
         answer=Top,
     ),

@@ -131,10 +131,10 @@ def test_what_cannot_be_answered_is_named_by_its_field(question: dict[str, objec
     assert history.wrong(_question(), NOW_MS) == {}
 
 
-def test_a_ranking_looks_back_a_hundred_days_at_most() -> None:
-    question = _question(from_ms=NOW_MS - 101 * DAY_MS)
+def test_a_ranking_spans_a_month_at_most() -> None:
+    question = _question(from_ms=NOW_MS - 33 * DAY_MS)
     assert history.wrong(question, NOW_MS) == {}
-    assert "100 days" in history.wrong(question, NOW_MS, ranked=True)["from_ms"]
+    assert "32 days" in history.wrong(question, NOW_MS, ranked=True)["from_ms"]
 
 
 def test_the_largest_come_first_and_who_moved_nothing_does_not_come() -> None:
