@@ -105,11 +105,11 @@ def test_a_month_whose_file_is_lost_is_named_and_other_months_are_shown(rig: Rig
 
     rig.data.write_now(lose)
     january_ms = 1_767_225_600_000
-    token, month = rig.admin(), f"from_ms={january_ms}&to_ms={january_ms + 40 * DAY_MS}"
+    token, month = rig.admin(), f"from_ms={january_ms}&to_ms={january_ms + 32 * DAY_MS}"
     lost = rig.send("GET", f"/api/v1/usage/history?{month}", token=token)
     assert lost.status_code == 503
     assert "history-2026-01.db" in lost.json()["detail"]
-    after = f"from_ms={january_ms + 31 * DAY_MS}&to_ms={january_ms + 40 * DAY_MS}"
+    after = f"from_ms={january_ms + 31 * DAY_MS}&to_ms={january_ms + 32 * DAY_MS}"
     assert rig.send("GET", f"/api/v1/usage/history?{after}", token=token).status_code == 200
     assert rig.send("GET", f"/api/v1/usage/top?{month}", token=token).status_code == 503
 
