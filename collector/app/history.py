@@ -93,6 +93,11 @@ def moved(session: Session, batch: Batch) -> bool:
     return archive.moved(session, batch)
 
 
+def prepared(session: Session, now_ms: int) -> None:
+    """Have the present month and the next one ready for their rows."""
+    archive.prepare(session, rules.month_of(now_ms // rules.HOUR_MS))
+
+
 def expired(session: Session, months: int, now_ms: int) -> bool:
     """Forget some of what is older than so many months; True when there may be more."""
     before = rules.oldest_kept(now_ms, months)

@@ -8,6 +8,8 @@ needs the two files to commit together, so a kill or a power cut between any two
 doubles nothing; what was written for nothing is taken back with the next batch. A user.db that is restored
 from a backup knows fewer batches, and still has the rows of the others itself.
 
+On PostgreSQL a month is a partition: nothing moves, and what has expired is dropped with its partition.
+
 What always holds: history only grows, row by row. So a batch of which as many rows are left, with the same
 sums, is what was copied; if late bytes came between, nothing is deleted and the batch is copied again.
 """
@@ -136,9 +138,18 @@ def moved(session: Session, batch: Batch) -> bool:
     return True
 
 
+def prepare(session: Session, month: int) -> None:
+    """Make room for this month and the next one."""
+    for one in (month, month + 1):
+        session.make_month(*_of_calendar(one))
+
+
 def expire(session: Session, before: int, most: int) -> bool:
     """Delete rows of months before this one, so many at most; True when there may be more."""
     first = history.hours_of_month(before).first
+    oldest = session.rows("SELECT MIN(hour) FROM history WHERE hour < ?", (first,))[0][0]
+    for month in () if oldest is None else range(history.month_of(oldest), before):
+        session.drop_month(*_of_calendar(month))
     session.run("DELETE FROM month WHERE month < ?", (before,))
     for table, key in months.KEYS.items():
         columns = ", ".join(key)
@@ -207,6 +218,11 @@ def _copied(session: Session, month: int, table: str, most: int) -> Batch:
         last=rows[-1][: len(key)],
         content=(len(rows), *(sum(row[len(key) + place] for row in rows) for place in range(4))),
     )
+
+
+def _of_calendar(month: int) -> tuple[int, int]:
+    year, of_year = divmod(month, 12)
+    return year, of_year + 1
 
 
 def _noted(session: Session, month: int) -> Known:

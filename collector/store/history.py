@@ -192,11 +192,11 @@ def _grow(sums: _Sums, key: tuple[int, ...], more: list[int]) -> None:
 
 
 def _upsert(session: Session, table: str, key: Sequence[str], rows: _Rows) -> None:
-    names, order = ", ".join((*key, *_BYTES)), ", ".join(key)
-    marks = ", ".join("?" * (len(key) + len(_BYTES)))
-    session.run_many(
-        f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT ({order}) DO UPDATE SET {_added(table)}",
+    session.insert_many(
+        table,
+        (*key, *_BYTES),
         [(*place, *_fitting(rows[place])) for place in sorted(rows)],
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {_added(table)}",
     )
 
 

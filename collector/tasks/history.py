@@ -33,6 +33,7 @@ class Transactions(Protocol):
 
 async def run(data: Transactions, months: int, now_ms: Callable[[], int]) -> None:
     """Forget what is older than so many closed months (0: nothing), then move what is over."""
+    await data.write(history.prepared, now_ms())
     await _forget(data, months, now_ms())
     await _move(data, now_ms())
 

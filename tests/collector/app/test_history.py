@@ -1,6 +1,7 @@
 """History as reports make it, and the periods of nodes that are worked out from it."""
 
 import asyncio
+from pathlib import Path
 
 from collector.app import events, history, nodes, users
 from collector.domain import history as rules
@@ -11,6 +12,7 @@ from collector.domain.resets import Mode
 from collector.store import months
 from collector.tasks import clock
 from collector.tasks import history as task
+from tests.collector.app import fleet as made
 from tests.collector.app.fleet import ADMIN, NOW_MS, Fleet
 
 HOUR_MS = 3_600_000
@@ -139,15 +141,18 @@ def test_a_new_schedule_shows_its_own_period_at_once(fleet: Fleet) -> None:
     assert not _resets(fleet)
 
 
-def test_a_node_is_shown_and_turned_also_where_its_history_cannot_be_read(fleet: Fleet) -> None:
+def test_a_node_is_shown_and_turned_also_where_its_history_cannot_be_read(tmp_path: Path) -> None:
+    with made.opened(tmp_path) as fleet:
+        _lose_the_past(fleet, tmp_path)
+
+
+def _lose_the_past(fleet: Fleet, directory: Path) -> None:
     user = fleet.user()
     _change(fleet, START_MS, reset=Mode.YEARLY)
     fleet.report((user.id, fleet.endpoint.id, 10, 100), now_ms=START_MS)
     fleet.report((user.id, fleet.endpoint.id, 20, 200), now_ms=FEBRUARY_MS)
     asyncio.run(task.run(fleet.db, 0, lambda: FEBRUARY_MS))
     assert _shown(fleet, FEBRUARY_MS).used_up == 20
-    directory = fleet.db.read_now(lambda session: session.directory)
-    assert directory is not None
     months.path(directory, rules.month_of(START_MS // HOUR_MS)).unlink()
     assert _shown(fleet, FEBRUARY_MS).used_up is None
     _tick(fleet, FEBRUARY_MS + 366 * DAY_MS)

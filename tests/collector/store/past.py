@@ -14,6 +14,8 @@ from collector.store.database import Database
 from collector.store.session import Session
 from collector.tasks import history as task
 from shared.names import EndpointId, NodeId, UserId
+from tests.kit import stores
+from tests.kit.stores import Store
 
 #: January 2026, as months are counted.
 MONTH = 2026 * 12
@@ -80,9 +82,9 @@ class Past:
 
 
 @contextmanager
-def opened(directory: Path, truth: Rows | None = None) -> Iterator[Past]:
-    """The database in this directory, and what is true of it."""
-    db = Database.open(directory)
+def opened(place: Path | Store, truth: Rows | None = None) -> Iterator[Past]:
+    """The database at this place, and what is true of it."""
+    db = stores.of(place).open()
     try:
         db.write_now(_fleet)
         yield Past(db, {} if truth is None else dict(truth))
@@ -103,6 +105,11 @@ def rows(seed: int, count: int, *, first: int = MONTH, past: int = MONTH + 3) ->
         )
         for _ in range(count)
     ]
+
+
+def row(hour: int, *amount: int, user: int = 1, endpoint: int = 1) -> Moved:
+    """What a user moved over an endpoint in one hour."""
+    return Moved(hour, UserId(user), EndpointId(endpoint), *(amount or (1, 2, 3, 4)))
 
 
 def _fleet(session: Session) -> None:
