@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from collector.app import tenants
 from collector.domain import history as rules
 from collector.domain import refusals
+from collector.domain.access import SYSTEM, Actor
 from collector.domain.history import Amount, By, History, Order, Question, Ranked, Span
 from collector.store import archive, endpoints, history, nodes, users
 from collector.store.archive import Batch, UnusableError
@@ -26,10 +28,11 @@ class Stuck:
     reason: str
 
 
-def of_user(session: Session, user: UserId, question: Question, now_ms: int) -> History:
+def of_user(
+    session: Session, user: UserId, question: Question, now_ms: int, actor: Actor = SYSTEM
+) -> History:
     """What a user moved, also one who was removed: his bytes were moved all the same."""
-    if not users.among(session, [user]):
-        raise refusals.not_found("user", user)
+    tenants.require_ever(session, actor, user)
     return _answer(question, now_ms, lambda span: history.of_user(session, user, span))
 
 

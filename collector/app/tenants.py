@@ -62,6 +62,14 @@ def require_user(session: Session, actor: Actor, user: UserId) -> User:
     return found
 
 
+def require_ever(session: Session, actor: Actor, user: UserId) -> User:
+    """A user whom the caller may see, or might have seen before he was removed. Raises Refused."""
+    found = users.among(session, [user]).get(user)
+    if found is None or not _reaches(session, actor, found.manager):
+        raise refusals.not_found("user", user)
+    return found
+
+
 def above(session: Session, manager: ManagerId | None) -> tuple[Manager, ...]:
     """A manager and everybody above him."""
     return () if manager is None else managers.chains(session, [manager])[manager]

@@ -1,4 +1,4 @@
-"""Usage by the hour, day or month, and who moved most, for admins."""
+"""Usage by the hour, day or month, and who moved most: for admins, and of their users for managers."""
 
 from typing import Any
 
@@ -62,8 +62,9 @@ class Top(msgspec.Struct, frozen=True):
 
 async def of_user(parts: Parts, call: Call[None]) -> History:
     """What a user moved."""
+    user, question = UserId(call.id), _question(parts, call)
     async with parts.looking_back:
-        return await parts.data.read(history.of_user, UserId(call.id), _question(parts, call), parts.now_ms())
+        return await parts.data.read(history.of_user, user, question, parts.now_ms(), call.actor)
 
 
 async def of_node(parts: Parts, call: Call[None]) -> History:
@@ -108,7 +109,7 @@ ROUTES = (
         method="GET",
         path="/api/v1/users/{id}/usage/history",
         handler=of_user,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="Show what a user moved by the hour, day or month, also one who was removed.",
         query=_ASKED,
         answer=History,

@@ -104,7 +104,7 @@ CASES = {
     "DELETE /api/v1/users/{id}": _for_resellers(204, "/api/v1/users/{user}"),
     "GET /api/v1/users/{id}/usage": _for_resellers(200, "/api/v1/users/{user}/usage"),
     "POST /api/v1/users/{id}/configs": _for_resellers(200, "/api/v1/users/{user}/configs", {"endpoints": []}),
-    "GET /api/v1/users/{id}/usage/history": _for_admins(200, "/api/v1/users/{user}/usage/history"),
+    "GET /api/v1/users/{id}/usage/history": _for_resellers(200, "/api/v1/users/{user}/usage/history"),
     "GET /api/v1/nodes/{id}/usage/history": _for_admins(200, "/api/v1/nodes/{node}/usage/history"),
     "GET /api/v1/endpoints/{id}/usage/history": _for_admins(
         200, "/api/v1/endpoints/{endpoint}/usage/history"
