@@ -115,8 +115,8 @@ def row(hour: int, *amount: int, user: int = 1, endpoint: int = 1) -> Moved:
 def _fleet(session: Session) -> None:
     for node, endpoints in NODES.items():
         session.run(
-            "INSERT INTO ledger (id, name, node_id, created_ms, epoch, sequence, hour)"
-            " VALUES (?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+            "INSERT INTO ledger (id, name, node_id, created_ms, epoch, sequence, hour, serial)"
+            " VALUES (?, ?, ?, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
             (node, f"ledger-{node}", node),
         )
         for endpoint in endpoints:
