@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from msgspec import structs
+
 from collector.app import sessions as books
 from collector.domain import penalties as judging
 from collector.domain import sessions as rules
@@ -178,11 +180,4 @@ class Sessions:
 def told(state: DesiredState, listed: list[Penalty], now_s: float) -> DesiredState:
     """The state with these penalties."""
     penalised = [ToldPenalty(one.user, round(one.until_s - now_s, 3)) for one in listed]
-    return DesiredState(
-        generation=state.generation,
-        full=state.full,
-        items=state.items,
-        recalled=state.recalled,
-        penalised=penalised,
-        penalty_mark=judging.mark(listed),
-    )
+    return structs.replace(state, penalised=penalised, penalty_mark=judging.mark(listed))

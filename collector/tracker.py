@@ -212,6 +212,8 @@ class Tracker:
 
     def _count(self, person: Person, now_s: float) -> int:
         since_s = now_s - self.window_s
+        if len(person.sights) == 1:
+            return int(person.sights[0].last_s > since_s)
         return sessions.count(one for one in person.sights if one.last_s > since_s)
 
     def _tell(self, turn: Turn, user: UserId, at_s: float, **data: object) -> None:
