@@ -1,4 +1,4 @@
-"""Sessions: told by nodes as hashes of addresses, shown to admins as counts.
+"""Sessions: told by nodes as hashes of addresses, shown to admins and managers as counts.
 
 What always holds: no hash and no device leaves the collector again; a body that is not what an agent sends is
 refused as a whole, and a row whose hash is none counts nothing.
@@ -167,7 +167,7 @@ ROUTES = (
         method="GET",
         path="/api/v1/users/{id}/sessions",
         handler=of_user,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="Show from how many addresses a user is connected.",
         answer=UserSessions,
     ),
@@ -175,7 +175,7 @@ ROUTES = (
         method="DELETE",
         path="/api/v1/users/{id}/penalty",
         handler=lift,
-        roles=routes.ADMINS,
+        roles=routes.RESELLERS,
         summary="End a user's penalty; he is served again at once.",
         status=204,
     ),
