@@ -19,7 +19,7 @@ from collector import main as program
 from collector import settings as configuration
 from collector.app import admins, enrolment, nodes, users
 from collector.domain import names
-from collector.domain.access import SYSTEM
+from collector.domain.access import OPERATOR
 from collector.domain.nodes import NewNode, Node, NodeChanges
 from collector.domain.refusals import Refused
 from collector.domain.users import User
@@ -92,7 +92,7 @@ def _init(asked: argparse.Namespace) -> None:
 def _first_admin(session: Session, name: str, password_hash: str, now_ms: int) -> None:
     # An init that was interrupted has made the admin but never showed the password.
     make = admins.create if admins.credentials(session, name) is None else admins.change_password
-    make(session, name, password_hash, SYSTEM, now_ms)
+    make(session, name, password_hash, OPERATOR, now_ms)
 
 
 def _first_words(told: dict[str, Any], path: Path) -> str:
@@ -135,10 +135,10 @@ def _mint(
     node = nodes.find(session, asked.name)
     if node is None:
         new = NewNode(name=asked.name, region=asked.region or "", zone=settings.zone)
-        node = nodes.create(session, new, SYSTEM, now_ms).value
+        node = nodes.create(session, new, OPERATOR, now_ms).value
     elif asked.region is not None:
-        node = nodes.change(session, node.id, NodeChanges(region=asked.region), SYSTEM, now_ms).value
-    enrolment.mint(session, node.id, token_hash, now_ms + settings.enrol_ttl_s * 1000, SYSTEM, now_ms)
+        node = nodes.change(session, node.id, NodeChanges(region=asked.region), OPERATOR, now_ms).value
+    enrolment.mint(session, node.id, token_hash, now_ms + settings.enrol_ttl_s * 1000, OPERATOR, now_ms)
     return node
 
 
@@ -175,7 +175,7 @@ def _revoke(session: Session, name: str, now_ms: int) -> Node:
     node = nodes.find(session, name)
     if node is None:
         raise CommandError(f"there is no node named {name}; `tidegate-collector node list` shows them")
-    return nodes.revoke(session, node.id, SYSTEM, now_ms).value
+    return nodes.revoke(session, node.id, OPERATOR, now_ms).value
 
 
 def _list_users(asked: argparse.Namespace) -> None:
@@ -208,7 +208,7 @@ def _change_password(asked: argparse.Namespace) -> None:
     password = passwords.new_password()
     with _opened(settings) as data:
         data.write_now(
-            admins.change_password, asked.name, passwords.hash_password(password), SYSTEM, program.now_ms()
+            admins.change_password, asked.name, passwords.hash_password(password), OPERATOR, program.now_ms()
         )
     told = {"username": asked.name, "password": password}
     _tell(asked, told, f"The new password of {asked.name}, shown only now: {password}")

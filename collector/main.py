@@ -17,7 +17,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from collector import certificates, data_dir
+from collector import certificates, data_dir, journal
 from collector.app import restarts
 from collector.domain.phases import Watch
 from collector.domain.refusals import Refused
@@ -27,6 +27,7 @@ from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
 from collector.fronts.rest.turns import Turns
 from collector.hub import Hub
+from collector.receivers import Receivers
 from collector.sessions import TICK_S, Sessions
 from collector.settings import Settings
 from collector.store.database import Database
@@ -131,6 +132,7 @@ def assemble(
         data=data,
         hub=hub,
         sessions=present,
+        receivers=Receivers(),
         callers=Callers(data, key),
         logins=Throttle(),
         hashing=asyncio.Semaphore(_HASHING),
@@ -172,15 +174,17 @@ async def _serve(settings: Settings, data: Database, listener: socket.socket) ->
     def stop() -> None:
         server.should_exit = True
         hub.close()
+        assembled.receivers.close()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     logs.event(LOGGER, logging.INFO, "serving", url=settings.url, listen=f"{settings.host}:{settings.port}")
     async with asyncio.TaskGroup() as group:
-        loops = (
+        loops = [
             *(_watch(data, hub), _clock(data, hub), _managers(data, hub, present), _presence(present)),
             *(_history(data, settings.history_months), _renew(settings, config)),
-        )
+            *journal.loops(data, settings, assembled.receivers, now_ms),
+        ]
         background = [group.create_task(loop) for loop in loops]
         await server.serve(sockets=[listener])
         for task in background:

@@ -17,6 +17,8 @@ PREFIX = "TIDEGATE_COLLECTOR_"
 _LEVELS = ("debug", "info", "warning", "error")
 _MAX_PORT = 65535
 _MAX_NAME = 253
+#: 128 bits in hexadecimal: a shorter secret can be tried out against one signed batch.
+_MIN_SECRET = 32
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -31,6 +33,14 @@ class OwnCertificate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """Where events are posted to, and the secret that signs them."""
+
+    url: str
+    secret: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything the operator can decide.
 
@@ -38,7 +48,8 @@ class Settings:
     `url` is what enrolment lines carry. `certificate` is None when our own CA issues one, or behind a proxy.
     `zone` is the one that new users get. `history_months` is how many closed months of history are kept, 0
     for all. `database` is None for SQLite in the data directory. An address counts as connected for
-    `session_window_s` seconds after it was seen; a penalty lasts `penalty_s`.
+    `session_window_s` seconds after it was seen; a penalty lasts `penalty_s`. Events are kept for
+    `events_days`, 0 is for ever.
     """
 
     data_dir: Path
@@ -55,6 +66,8 @@ class Settings:
     history_months: int
     log_level: str
     database: Address | None = None
+    events_days: int = 400
+    webhook: Webhook | None = None
 
     @property
     def own_ca(self) -> bool:
@@ -87,6 +100,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         penalty_s=reader.number("PENALTY_S", 120.0, low=1.0, high=86_400.0),
         log_level=reader.choice("LOG_LEVEL", "info", among=_LEVELS),
         database=_database(reader),
+        events_days=reader.integer("EVENTS_DAYS", 400, low=0, high=36_500),
+        webhook=_webhook(reader),
     )
     reader.finish()
     return settings
@@ -115,6 +130,15 @@ def _certificate(reader: Reader, *, behind_proxy: bool) -> OwnCertificate | None
     if cert_file is None or key_file is None:
         return None
     return OwnCertificate(cert_file=cert_file, key_file=key_file)
+
+
+def _webhook(reader: Reader) -> Webhook | None:
+    url, secret = reader.value("WEBHOOK_URL", _url, ""), reader.secret("WEBHOOK_SECRET")
+    if bool(url) != bool(secret):
+        reader.problem(f"{PREFIX}WEBHOOK_URL and {PREFIX}WEBHOOK_SECRET (or _FILE): set both or neither")
+    if secret and len(secret) < _MIN_SECRET:
+        reader.problem(f"{PREFIX}WEBHOOK_SECRET: use at least {_MIN_SECRET} characters")
+    return Webhook(url=url, secret=secret) if url and secret else None
 
 
 def _file(text: str) -> Path:

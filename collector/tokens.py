@@ -82,7 +82,7 @@ def _bearer(claims: dict[str, object]) -> Bearer:
         actor = access.Actor(access.Role(role), int(number))
     except ValueError:
         raise unusable() from None
-    if actor.role is access.Role.NOBODY or type(credential) is not int:
+    if actor.role in {access.Role.NOBODY, access.Role.SYSTEM} or type(credential) is not int:
         raise unusable()
     return Bearer(actor, credential)
 

@@ -3,7 +3,8 @@
 from collector.domain import refusals
 from collector.domain.access import Actor
 from collector.domain.changes import Change
-from collector.domain.events import Event
+from collector.domain.events import Event, Kind, Subject, Thing
+from collector.domain.payloads import Named
 from collector.store import admins, events, managers
 from collector.store.session import Session
 
@@ -18,7 +19,7 @@ def create(session: Session, name: str, password_hash: str, actor: Actor, now_ms
             f"there is an admin or manager named {name} already", {"name": "choose another name"}
         )
     number = admins.insert(session, name, password_hash, now_ms)
-    _note(session, number, "ADMIN_CREATED", actor, now_ms)
+    _note(session, number, name, Kind.ADMIN_CREATED, actor, now_ms)
     return Change(number)
 
 
@@ -45,9 +46,10 @@ def change_password(
     if found is None:
         raise refusals.Refused(refusals.Kind.NOT_FOUND, f"there is no admin named {name}")
     admins.save_password(session, found.id, password_hash)
-    _note(session, found.id, "ADMIN_PASSWORD_CHANGED", actor, now_ms)
+    _note(session, found.id, name, Kind.ADMIN_PASSWORD_CHANGED, actor, now_ms)
     return Change(found.id)
 
 
-def _note(session: Session, admin: int, kind: str, actor: Actor, now_ms: int) -> None:
-    events.append(session, Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=f"admin:{admin}"))
+def _note(session: Session, admin: int, name: str, kind: Kind, actor: Actor, now_ms: int) -> None:
+    subject, data = Subject(Thing.ADMIN, admin), Named(name=name)
+    events.append(session, Event(at_ms=now_ms, actor=actor, kind=kind, subject=subject, data=data))

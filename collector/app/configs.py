@@ -6,10 +6,13 @@ import msgspec
 
 from collector.domain import desired as items
 from collector.domain import refusals
+from collector.domain.access import Actor, Role
 from collector.domain.changes import Change
 from collector.domain.desired import Place
+from collector.domain.events import Event, Kind, Subject, Thing
+from collector.domain.payloads import Data, ItemsApplied, ItemsFailed
 from collector.domain.users import User
-from collector.store import desired, endpoints, failures, leases, nodes
+from collector.store import desired, endpoints, events, failures, leases, nodes
 from collector.store.session import Session
 from shared import messages
 from shared.messages import DesiredState, Item, SyncReport
@@ -54,13 +57,25 @@ def difference(session: Session, node: NodeId, since: int) -> DesiredState:
 
 def acknowledge(session: Session, node: NodeId, sync: SyncReport, now_ms: int) -> Change[None]:
     """Note what a node has applied and what it could not."""
-    del now_ms
     if sync.generation > generation(session, node):
         raise refusals.conflict("this generation was never given out; ask for the full configuration")
+    known = failures.of_node(session, node)
     failures.replace(session, node, sync.items)
+    new = {one.key: one.error for one in sync.items if one.error and known.get(one.key) != one.error}
+    if new:
+        failed = ItemsFailed(generation=sync.generation, failures=new)
+        _note(session, node, Kind.NODE_ITEMS_FAILED, failed, now_ms)
+    if over := [one.key for one in sync.items if one.error is None and one.key in known]:
+        applied = ItemsApplied(generation=sync.generation, keys=over)
+        _note(session, node, Kind.NODE_ITEMS_APPLIED, applied, now_ms)
     nodes.acknowledge(session, node, sync.generation)
     desired.forget_tombstones(session, node, sync.generation)
     return Change(None)
+
+
+def _note(session: Session, node: NodeId, kind: Kind, data: Data, now_ms: int) -> None:
+    actor, subject = Actor(Role.NODE, node), Subject(Thing.NODE, node)
+    events.append(session, Event(at_ms=now_ms, actor=actor, kind=kind, subject=subject, data=data))
 
 
 def _item(key: str, changed: int, body: bytes | None) -> Item:

@@ -9,7 +9,8 @@ from collector.domain import refusals
 from collector.domain.access import Actor
 from collector.domain.changes import Change
 from collector.domain.endpoints import Endpoint, NewEndpoint, Place
-from collector.domain.events import Event
+from collector.domain.events import Event, Kind, Subject, Thing
+from collector.domain.payloads import EndpointFacts
 from collector.store import endpoints, events, nodes, users
 from collector.store.session import Session
 from shared.names import EndpointId, NodeId
@@ -37,7 +38,7 @@ def create(session: Session, node: NodeId, new: NewEndpoint, actor: Actor, now_m
     )
     place, body = items.endpoint_item(endpoint)
     changed = configs.settle(session, None, {place: None}, {place: body})
-    _note(session, endpoint, "ENDPOINT_CREATED", actor, now_ms)
+    _note(session, endpoint, Kind.ENDPOINT_CREATED, actor, now_ms)
     return Change(endpoint, changed)
 
 
@@ -62,7 +63,7 @@ def remove(session: Session, endpoint: EndpointId, actor: Actor, now_ms: int) ->
     changed = configs.refresh(session, affected.values())
     place, body = items.endpoint_item(found)
     changed |= configs.settle(session, None, {place: body}, {})
-    _note(session, found, "ENDPOINT_REMOVED", actor, now_ms)
+    _note(session, found, Kind.ENDPOINT_REMOVED, actor, now_ms)
     return Change(None, changed)
 
 
@@ -71,7 +72,14 @@ def _require_node(session: Session, node: NodeId) -> None:
         raise refusals.not_found("node", node)
 
 
-def _note(session: Session, endpoint: Endpoint, kind: str, actor: Actor, now_ms: int) -> None:
-    data = {"node": endpoint.node, "protocol": endpoint.protocol, "port": endpoint.port}
-    subject = f"endpoint:{endpoint.id}"
-    events.append(session, Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=subject, data=data))
+def _note(session: Session, endpoint: Endpoint, kind: Kind, actor: Actor, now_ms: int) -> None:
+    data = EndpointFacts(
+        name=endpoint.name,
+        node=endpoint.node,
+        protocol=endpoint.protocol,
+        listen=endpoint.listen,
+        port=endpoint.port,
+        factor_permille=endpoint.factor_permille,
+    )
+    subject = Subject(Thing.ENDPOINT, endpoint.id)
+    events.append(session, Event(at_ms=now_ms, actor=actor, kind=kind, subject=subject, data=data))

@@ -7,8 +7,9 @@ one succeeds; a new credential voids the old one and every token given out under
 from collector.domain import refusals
 from collector.domain.access import Actor, Role
 from collector.domain.changes import Change
-from collector.domain.events import Event
+from collector.domain.events import Event, Kind, Subject, Thing
 from collector.domain.nodes import Node
+from collector.domain.payloads import Data, Enrolled, Minted
 from collector.store import enrolments, events, nodes
 from collector.store.session import Session
 from shared.messages import Registration
@@ -22,10 +23,12 @@ def mint(
     session: Session, node: NodeId, token_hash: bytes, expires_ms: int, actor: Actor, now_ms: int
 ) -> Change[None]:
     """Keep a new one-time token for a node; earlier unused ones are void."""
-    if nodes.find(session, node=node) is None:
+    found = nodes.find(session, node=node)
+    if found is None:
         raise refusals.not_found("node", node)
     enrolments.insert(session, node, token_hash, expires_ms)
-    _note(session, node, "ENROLMENT_MINTED", actor, now_ms)
+    minted = Minted(name=found.name, expires_ms=expires_ms)
+    _note(session, node, Kind.ENROLMENT_MINTED, minted, actor, now_ms)
     return Change(None)
 
 
@@ -43,9 +46,10 @@ def redeem(
         detail = "the enrolment token is unknown, used or expired; ask for a new one with `node enroll`"
         raise refusals.Refused(refusals.Kind.UNAUTHENTICATED, detail)
     nodes.enrolled(session, node, client_id, secret_hash, now_ms)
-    actor = Actor(Role.NODE, node)
-    _note(session, node, "NODE_ENROLLED", actor, now_ms, agent_version=registration.agent_version)
-    return Change(nodes.require(session, node), frozenset({node}))
+    joined = nodes.require(session, node)
+    enrolled = Enrolled(name=joined.name, agent_version=registration.agent_version)
+    _note(session, node, Kind.NODE_ENROLLED, enrolled, Actor(Role.NODE, node), now_ms)
+    return Change(joined, frozenset({node}))
 
 
 def credentials(session: Session, client_id: str) -> Credentials | None:
@@ -58,6 +62,6 @@ def standing(session: Session, node: NodeId) -> Standing | None:
     return nodes.standing(session, node)
 
 
-def _note(session: Session, node: NodeId, kind: str, actor: Actor, now_ms: int, **data: object) -> None:
-    event = Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=f"node:{node}", data=data)
-    events.append(session, event)
+def _note(session: Session, node: NodeId, kind: Kind, data: Data, actor: Actor, now_ms: int) -> None:
+    subject = Subject(Thing.NODE, node)
+    events.append(session, Event(at_ms=now_ms, actor=actor, kind=kind, subject=subject, data=data))

@@ -36,6 +36,12 @@ def of_user(
     return _answer(question, now_ms, lambda span: history.of_user(session, user, span))
 
 
+def hours_of(session: Session, user: UserId, span: Span) -> Hours:
+    """What a user moved in each hour of a span. Raises Refused where the file of a month cannot be used."""
+    with _told():
+        return history.of_user(session, user, span)
+
+
 def of_node(session: Session, node: NodeId, question: Question, now_ms: int) -> History:
     """What was moved over a node, over endpoints that are gone too."""
     if nodes.find(session, node=node) is None:

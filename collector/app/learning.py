@@ -9,10 +9,11 @@ import logging
 from collector.app import lending
 from collector.domain import access, continuity
 from collector.domain import learning as judging
-from collector.domain.events import Event
+from collector.domain.events import COLLECTOR, Event, Kind
 from collector.domain.lane import Source
 from collector.domain.learning import Verdict, Word
 from collector.domain.leases import Ceilings
+from collector.domain.payloads import RestoreProven
 from collector.store import events, learning, leases, users
 from collector.store.session import Session
 from shared import logs
@@ -52,8 +53,8 @@ def _ask(session: Session, source: Source, word: Word, now_ms: int) -> None:
     source.learning_ms = now_ms
     figures = {"node": source.node, "serial": word.serial, "known": source.serial, "everywhere": everywhere}
     logs.event(LOGGER, logging.WARNING, "restore_proven", **figures)
-    actor = str(access.SYSTEM)
-    event = Event(at_ms=now_ms, actor=actor, kind="RESTORE_PROVEN", subject="collector", data=figures)
+    proven = RestoreProven(node=source.node, serial=word.serial, known=source.serial, everywhere=everywhere)
+    event = Event(at_ms=now_ms, actor=access.SYSTEM, kind=Kind.RESTORE_PROVEN, subject=COLLECTOR, data=proven)
     events.append(session, event)
 
 

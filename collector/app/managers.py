@@ -9,14 +9,16 @@ from collections.abc import Iterable, Mapping
 from msgspec import UNSET, structs
 
 from collector.app import phases, tenants
+from collector.domain import course, refusals, trees, validity
 from collector.domain import managers as rules
-from collector.domain import refusals, trees, validity
 from collector.domain.access import Actor
 from collector.domain.changes import Change
+from collector.domain.events import Kind
 from collector.domain.leases import Bytes
 from collector.domain.managers import Manager, ManagerChanges, NewManager
+from collector.domain.payloads import Changed, ManagerFacts, ManagerRemoved, Pair
 from collector.domain.phases import Seen
-from collector.store import admins, headcounts, logins, managers, users
+from collector.store import admins, events, headcounts, logins, managers, users
 from collector.store.session import Session
 from shared.names import ManagerId, UserId
 
@@ -33,9 +35,8 @@ def create(session: Session, new: NewManager, actor: Actor, now_ms: int) -> Chan
     fresh = rules.fresh(structs.replace(new, parent=line[0].id if line else None), now_ms)
     _require_fit(fresh, line, [])
     manager = managers.insert(session, fresh)
-    phases.note(
-        session, manager, "MANAGER_CREATED", actor, now_ms, parent=manager.parent, limits=manager.bounds
-    )
+    facts = ManagerFacts(name=manager.name, parent=manager.parent, limits=manager.bounds)
+    phases.note(session, manager, Kind.MANAGER_CREATED, facts, actor, now_ms)
     return Change(manager)
 
 
@@ -85,8 +86,8 @@ def remove(
         detail = f"he has {children} managers and {people} users: remove them, or name another one in move_to"
         raise refusals.conflict(detail)
     managers.remove(session, manager, now_ms)
-    moved = {"move_to": move_to, "managers": children, "users": people}
-    phases.note(session, found, "MANAGER_REMOVED", actor, now_ms, **moved)
+    data = ManagerRemoved(name=found.name, move_to=move_to, managers=children, users=people)
+    phases.note(session, found, Kind.MANAGER_REMOVED, data, actor, now_ms)
     return Change(None, managers=True)
 
 
@@ -141,8 +142,9 @@ def set_password(
     require = tenants.require_manager if own else tenants.require_below
     found = require(session, actor, manager)
     logins.save_password(session, manager, password_hash)
-    login = {"before": "voided", "after": "none" if password_hash is None else "given"}
-    phases.note(session, found, "MANAGER_CHANGED", actor, now_ms, changes={"login": login})
+    login = Pair(before="voided", after="none" if password_hash is None else "given")
+    data = Changed(name=found.name, changes={"login": login})
+    phases.note(session, found, Kind.MANAGER_CHANGED, data, actor, now_ms)
     return Change(found)
 
 
@@ -162,7 +164,8 @@ def _hand_over(
             _require_fit(moved, line, _below(session, child.id))
             managers.save(session, moved)
             _note_changes(session, child, moved, actor, now_ms)
-    users.hand_over(session, manager.id, move_to)
+    for user, name in users.hand_over(session, manager.id, move_to):
+        events.append_all(session, course.handed_over(user, name, manager.id, move_to, actor, now_ms))
     managers.reserve(session, {manager.id: _negative(manager.held)})
     managers.reserve(session, {move_to: manager.held})
 
@@ -207,5 +210,5 @@ def _require_free(session: Session, name: str, but: ManagerId | None = None) -> 
 
 
 def _note_changes(session: Session, before: Manager, after: Manager, actor: Actor, now_ms: int) -> None:
-    changes = rules.differences(before, after)
-    phases.note(session, after, "MANAGER_CHANGED", actor, now_ms, changes=changes)
+    data = Changed(name=after.name, changes=rules.differences(before, after))
+    phases.note(session, after, Kind.MANAGER_CHANGED, data, actor, now_ms)

@@ -3,14 +3,16 @@
 import dataclasses
 
 from collector.app import history
+from collector.domain import events as happenings
 from collector.domain import nodes as rules
 from collector.domain import pools, refusals
 from collector.domain.access import SYSTEM, Actor
 from collector.domain.changes import Change
-from collector.domain.events import Event
+from collector.domain.events import Event, Kind, Subject, Thing
 from collector.domain.history import Amount
 from collector.domain.leases import Bytes
 from collector.domain.nodes import NewNode, Node, NodeChanges, NodeView
+from collector.domain.payloads import Changed, Data, Freed, Named, NodeFacts, NodeReset
 from collector.store import events, leases, managers, nodes
 from collector.store.session import Session
 from shared.names import NodeId
@@ -22,7 +24,7 @@ def create(session: Session, new: NewNode, actor: Actor, now_ms: int) -> Change[
         raise refusals.invalid(fields)
     _require_free_name(session, new.name)
     node = nodes.insert(session, rules.fresh(new, now_ms))
-    _note(session, node, "NODE_CREATED", actor, now_ms)
+    _note(session, node.id, Kind.NODE_CREATED, NodeFacts(**rules.facts(node)), actor, now_ms)
     return Change(node)
 
 
@@ -51,10 +53,14 @@ def turn(session: Session, ended: Node, moved: Amount | None, now_ms: int) -> No
     after = rules.turned(node, now_ms)
     nodes.begin_period(session, after)
     if moved is None or any(moved):
-        period = {"period_start_ms": node.period_start_ms, "next_start_ms": after.period_start_ms}
         figures = dict.fromkeys(Amount._fields) if moved is None else moved._asdict()
-        told = {f"{way}_bytes": moved_bytes for way, moved_bytes in figures.items()}
-        _note(session, after, "NODE_RESET", SYSTEM, now_ms, **told, **period)
+        told = NodeReset(
+            name=after.name,
+            **{f"{way}_bytes": moved_bytes for way, moved_bytes in figures.items()},
+            period_start_ms=node.period_start_ms,
+            next_start_ms=after.period_start_ms,
+        )
+        _note(session, node.id, Kind.NODE_RESET, told, SYSTEM, now_ms)
 
 
 def every(session: Session) -> list[NodeView]:
@@ -76,7 +82,8 @@ def change(session: Session, node: NodeId, changes: NodeChanges, actor: Actor, n
     if node_now.name != found.name:
         _require_free_name(session, node_now.name)
     nodes.save(session, node_now)
-    _note(session, node_now, "NODE_CHANGED", actor, now_ms)
+    differing = happenings.changes(rules.facts(found), rules.facts(node_now))
+    _note(session, node, Kind.NODE_CHANGED, Changed(name=node_now.name, changes=differing), actor, now_ms)
     return Change(node_now)
 
 
@@ -87,9 +94,11 @@ def revoke(session: Session, node: NodeId, actor: Actor, now_ms: int) -> Change[
     """
     found = _require(session, node)
     nodes.revoke(session, node)
-    freed = leases.free_node(session, node)
+    _note(session, node, Kind.NODE_REVOKED, Named(name=found.name), actor, now_ms)
+    count, freed = leases.free_node(session, node)
     managers.reserve(session, {number: pools.minus(Bytes(), held) for number, held in freed.items()})
-    _note(session, found, "NODE_REVOKED", actor, now_ms)
+    if count:
+        _note(session, node, Kind.LEASES_FREED, Freed(leases=count), actor, now_ms)
     return Change(dataclasses.replace(found, revoked=True), frozenset({node}))
 
 
@@ -105,7 +114,6 @@ def _require_free_name(session: Session, name: str) -> None:
         raise refusals.conflict(f"there is a node named {name} already", {"name": "choose another name"})
 
 
-def _note(session: Session, node: Node, kind: str, actor: Actor, now_ms: int, **data: object) -> None:
-    subject, figures = f"node:{node.id}", {"name": node.name, **data}
-    event = Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=subject, data=figures)
-    events.append(session, event)
+def _note(session: Session, node: NodeId, kind: Kind, data: Data, actor: Actor, now_ms: int) -> None:
+    subject = Subject(Thing.NODE, node)
+    events.append(session, Event(at_ms=now_ms, actor=actor, kind=kind, subject=subject, data=data))

@@ -14,8 +14,9 @@ from collector.domain import phases as rules
 from collector.domain import standing, trees
 from collector.domain.access import SYSTEM, Actor
 from collector.domain.changes import Change
-from collector.domain.events import Event
+from collector.domain.events import Event, Kind, Subject, Thing
 from collector.domain.managers import Manager
+from collector.domain.payloads import Data
 from collector.domain.phases import CALM, Counts, Held, Hold, Seen, Watch
 from collector.store import events, headcounts, managers, users
 from collector.store.headcounts import Census
@@ -122,7 +123,7 @@ def tell(session: Session, turns: Iterable[managers.Turn], actor: Actor, now_ms:
     events.append_all(session, told)
 
 
-def note(session: Session, manager: Manager, kind: str, actor: Actor, now_ms: int, **data: object) -> None:
+def note(session: Session, manager: Manager, kind: Kind, data: Data, actor: Actor, now_ms: int) -> None:
     """Record what somebody did with a manager."""
     events.append(session, _event(manager, kind, data, actor, now_ms))
 
@@ -132,10 +133,9 @@ def at_depth(one: Seen, depth: int) -> Seen:
     return dataclasses.replace(one, depth=depth)
 
 
-def _event(manager: Manager, kind: str, data: Mapping[str, object], actor: Actor, now_ms: int) -> Event:
-    figures = {"name": manager.name, "status": manager.status.value}
-    subject = f"manager:{manager.id}"
-    return Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=subject, data={**figures, **data})
+def _event(manager: Manager, kind: Kind, data: Data, actor: Actor, now_ms: int) -> Event:
+    subject = Subject(Thing.MANAGER, manager.id)
+    return Event(at_ms=now_ms, actor=actor, kind=kind, subject=subject, data=data)
 
 
 def _misplaced(

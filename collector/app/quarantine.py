@@ -1,25 +1,35 @@
 """Held rows: shown to admins, who bill them or take them as a new base."""
 
+import dataclasses
+
 from collector.app import phases
 from collector.app import users as people
 from collector.domain import metering, refusals, standing
-from collector.domain.access import Actor
+from collector.domain.access import Actor, Role
 from collector.domain.changes import Change
-from collector.domain.events import Event
+from collector.domain.events import Event, Kind, Subject, Thing
 from collector.domain.lane import Source
 from collector.domain.metering import Charge, Key
+from collector.domain.payloads import HeldRow
 from collector.domain.quarantine import Cause, Decision, Held
 from collector.store import endpoints, events, meters, quarantine, users
 from collector.store.session import Session
 from shared.messages import Usage
 from shared.names import EndpointId, LedgerId, UserId
 
-__all__ = ["Held", "accept", "dismiss", "every"]
+__all__ = ["Held", "accept", "dismiss", "every", "hold"]
 
 
 def every(session: Session) -> list[Held]:
     """All held rows, the open ones first."""
     return quarantine.every(session)
+
+
+def hold(session: Session, held: Held, now_ms: int) -> None:
+    """Keep a row of a report; only the first of its repeats is an event."""
+    if number := quarantine.hold(session, held):
+        reporter = Actor(Role.NODE, held.node)
+        _note(session, dataclasses.replace(held, id=number), Kind.QUARANTINE_HELD, reporter, now_ms)
 
 
 def accept(session: Session, number: int, actor: Actor, now_ms: int) -> Change[None]:
@@ -36,7 +46,8 @@ def accept(session: Session, number: int, actor: Actor, now_ms: int) -> Change[N
     _close(session, held, Decision.ACCEPTED, actor, now_ms)
     billed = {after.manager: (charge.up, charge.down)} if after.manager is not None else {}
     stopping = bool(billed) and phases.charge(session, billed, now_ms)
-    moved = people.settle(session, before, [after], [(earlier, present)], actor, now_ms)
+    steps = [(earlier, present), (present, after)]
+    moved = people.settle(session, before, [after], steps, actor, now_ms)
     return Change(None, moved, managers=stopping)
 
 
@@ -69,7 +80,17 @@ def _offered(session: Session, held: Held, now_ms: int) -> tuple[Source, Charge]
 
 def _close(session: Session, held: Held, decision: Decision, actor: Actor, now_ms: int) -> None:
     quarantine.decide(session, held.id, decision)
-    kind = f"QUARANTINE_{decision.name}"
-    data = {"user": held.user, "endpoint": held.endpoint, "up": held.up, "down": held.down}
-    subject = f"quarantine:{held.id}"
-    events.append(session, Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=subject, data=data))
+    _note(session, held, Kind[f"QUARANTINE_{decision.name}"], actor, now_ms)
+
+
+def _note(session: Session, held: Held, kind: Kind, actor: Actor, now_ms: int) -> None:
+    data = HeldRow(
+        node=held.node,
+        user=held.user,
+        endpoint=held.endpoint,
+        up=held.up,
+        down=held.down,
+        cause=held.cause,
+    )
+    subject = Subject(Thing.QUARANTINE, held.id)
+    events.append(session, Event(at_ms=now_ms, actor=actor, kind=kind, subject=subject, data=data))

@@ -2,7 +2,8 @@
 
 from collector.app import learning
 from collector.domain import access, continuity, refusals, resets
-from collector.domain.events import Event
+from collector.domain.events import COLLECTOR, Event, Kind
+from collector.domain.payloads import Data, Restored
 from collector.store import events, ids, managers, nodes, users
 from collector.store.session import Session
 
@@ -17,8 +18,14 @@ def begin(session: Session, now_ms: int) -> None:
     if wrong := list(filter(None, map(resets.wrong_zone, zones))):
         raise refusals.Refused(refusals.Kind.UNAVAILABLE, "users or nodes have a zone of which " + wrong[0])
     last_written_ms = ids.last_written_ms(session)
+    _note(session, Kind.COLLECTOR_STARTED, Data(), now_ms)
     learning.begin(session, last_written_ms, now_ms)
     if floor := continuity.floor_after(last_written_ms, now_ms):
         ids.raise_floor(session, floor)
-    actor = str(access.SYSTEM)
-    events.append(session, Event(at_ms=now_ms, actor=actor, kind="COLLECTOR_STARTED", subject="collector"))
+        restored = Restored(last_written_ms=last_written_ms or 0, floor=floor)
+        _note(session, Kind.RESTORED, restored, now_ms)
+
+
+def _note(session: Session, kind: Kind, data: Data, now_ms: int) -> None:
+    event = Event(at_ms=now_ms, actor=access.SYSTEM, kind=kind, subject=COLLECTOR, data=data)
+    events.append(session, event)

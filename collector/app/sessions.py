@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
+from collector.domain import course
 from collector.domain.changes import Change
-from collector.domain.events import Event
+from collector.domain.events import PAYLOADS, Event, Kind
 from collector.domain.presence import News, Turn
 from collector.domain.sessions import Rules
 from collector.store import events, sessions
@@ -39,10 +42,6 @@ def note(session: Session, news: Sequence[News], now_ms: int, now_s: float) -> C
 
 
 def _event(news: News, at_ms: int, now_ms: int) -> Event:
-    return Event(
-        at_ms=now_ms,
-        actor=str(news.actor),
-        kind=news.turn.value,
-        subject=f"user:{news.user}",
-        data={**news.data, "since_ms": at_ms},
-    )
+    kind = Kind(news.turn.value)
+    data = msgspec.convert({**news.data, "since_ms": at_ms}, PAYLOADS[kind])
+    return Event(at_ms=now_ms, actor=news.actor, kind=kind, subject=course.subject(news.user), data=data)

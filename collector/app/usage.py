@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import structs
 
 from collector.app import learning, lending, phases
+from collector.app import quarantine as held_rows
 from collector.app import users as people
 from collector.domain import booking, lane, metering, refusals
 from collector.domain.access import SYSTEM
@@ -159,11 +160,12 @@ def _hold(
     for one in held:
         answers.append(Quarantined(row=one.place, reason=one.reason))
         entry = _held(node, ledger, one.row, _content(one.row), one.cause, one.reason, now_ms)
-        quarantine.hold(session, entry)
+        held_rows.hold(session, entry, now_ms)
     for place, content in report.undecodable:
         reason = "the row is not [user, endpoint, up, down] in whole numbers"
         answers.append(Quarantined(row=place, reason=reason))
-        quarantine.hold(session, _held(node, ledger, None, content, Cause.UNREADABLE, reason, now_ms))
+        entry = _held(node, ledger, None, content, Cause.UNREADABLE, reason, now_ms)
+        held_rows.hold(session, entry, now_ms)
     return sorted(answers, key=lambda answer: answer.row)
 
 

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 from msgspec import UNSET, structs
 
 from collector.app import configs, tenants
-from collector.domain import refusals, standing
+from collector.domain import course, refusals, standing
 from collector.domain import users as rules
 from collector.domain.access import SYSTEM, Actor
 from collector.domain.changes import Change
-from collector.domain.events import Event
 from collector.domain.users import NewUser, UsageView, User, UserChanges
 from collector.store import endpoints, events, managers, users
 from collector.store.session import Session
@@ -26,7 +25,7 @@ def create(session: Session, new: NewUser, uuid: str, actor: Actor, now_ms: int)
     fresh = standing.fresh(asked, uuid, now_ms, stopped=stopped, pooled=pooled)
     user = users.insert(session, fresh, rules.uuid_key(uuid))
     _place(session, user.id, new.endpoints)
-    _note(session, user, "USER_CREATED", actor, now_ms)
+    events.append_all(session, course.created(user, new.endpoints, actor, now_ms))
     return Change(user, configs.refresh(session, [user]))
 
 
@@ -66,8 +65,8 @@ def change(session: Session, user: UserId, changes: UserChanges, actor: Actor, n
         _require_free(session, actor, name=after.name, uuid=after.uuid, but=user)
     users.save(session, after)
     users.save_counters(session, [after])
-    _note_reset(session, before, current, actor, now_ms)
-    _note(session, after, "USER_CHANGED", actor, now_ms)
+    _note_passage(session, before, current, SYSTEM, now_ms)
+    events.append_all(session, course.changed(before, after, actor, now_ms))
     if after.standing != before.standing:
         _note_status(session, after, actor, now_ms)
     return Change(after, configs.refresh(session, [after]))
@@ -83,7 +82,7 @@ def settle(
 ) -> frozenset[NodeId]:
     """Keep what became of users through bytes and time, with the events of it; returns whom it concerns.
 
-    `steps` are the moves in time on the way, each of which may have ended a period.
+    `steps` are the moves on the way: through time, and through the bytes of a moment.
     """
     moved = [user for user in after if user is not before[user.id]]
     users.save_counters(
@@ -93,7 +92,7 @@ def settle(
     dated = [user for user in moved if user.due_ms != before[user.id].due_ms]
     users.save_standing(session, [*judged, *dated])
     for earlier, later in steps:
-        _note_reset(session, earlier, later, actor, now_ms)
+        _note_passage(session, earlier, later, actor, now_ms)
     for user in judged:
         _note_status(session, user, actor, now_ms)
     gone = users.removed_among(session, (user.id for user in judged))
@@ -104,7 +103,7 @@ def remove(session: Session, user: UserId, actor: Actor, now_ms: int) -> Change[
     """Take a user away; bytes that nodes report later are still booked to him."""
     found = one(session, user, actor)
     users.remove(session, user, now_ms)
-    _note(session, found, "USER_REMOVED", actor, now_ms)
+    events.append_all(session, course.removed(found, actor, now_ms))
     return Change(None, configs.refresh(session, [found]))
 
 
@@ -112,9 +111,10 @@ def assign(
     session: Session, user: UserId, wanted: Iterable[EndpointId], actor: Actor, now_ms: int
 ) -> Change[User]:
     """Put a user on exactly these endpoints (R2: assign or reassign)."""
-    found = one(session, user, actor)
+    found, before = one(session, user, actor), endpoints.of_user(session, user)
     _place(session, user, wanted)
-    _note(session, found, "USER_ASSIGNED", actor, now_ms, endpoints=sorted(set(wanted)))
+    told = course.assigned(found, (each.id for each in before), wanted, actor, now_ms)
+    events.append_all(session, told)
     return Change(found, configs.refresh(session, [found]))
 
 
@@ -140,18 +140,12 @@ def usage(session: Session, user: UserId, actor: Actor = SYSTEM) -> UsageView:
 
 def _note_status(session: Session, user: User, actor: Actor, now_ms: int) -> None:
     """Record that a user's status changed, with the figures it was judged by."""
-    kind = f"USER_{user.status.name}"
-    figures = {"total_bytes": user.total_bytes, "quota_bytes": user.quota_bytes}
-    _note(session, user, kind, actor, now_ms, reason=user.reason, **figures)
+    events.append_all(session, course.judged(user, actor, now_ms))
 
 
-def _note_reset(session: Session, before: User, after: User, actor: Actor, now_ms: int) -> None:
-    """Record the figures of a period that has ended; one in which nothing was used leaves nothing to say."""
-    if after.period_start_ms == before.period_start_ms or not before.total_bytes:
-        return
-    figures = {"up_bytes": before.up_bytes, "down_bytes": before.down_bytes}
-    period = {"period_start_ms": before.period_start_ms, "next_start_ms": after.period_start_ms}
-    _note(session, after, "USER_RESET", actor, now_ms, **figures, **period)
+def _note_passage(session: Session, before: User, after: User, actor: Actor, now_ms: int) -> None:
+    """Record what time and bytes did to a user besides his status."""
+    events.append_all(session, course.passed(before, after, actor, now_ms))
 
 
 def _place(session: Session, user: UserId, wanted: Iterable[EndpointId]) -> None:
@@ -179,10 +173,3 @@ def _require_free(session: Session, actor: Actor, *, name: str, uuid: str, but: 
         who = {field: "somebody" if actor.manager else f"user {user}" for field, user in held.items()}
         fields = {field: f"{one} has it already; choose another" for field, one in who.items()}
         raise refusals.conflict("the name or the UUID is taken", fields)
-
-
-def _note(session: Session, user: User, kind: str, actor: Actor, now_ms: int, **data: object) -> None:
-    subject = f"user:{user.id}"
-    figures = {"name": user.name, "status": user.status.value, "quota_bytes": user.quota_bytes}
-    event = Event(at_ms=now_ms, actor=str(actor), kind=kind, subject=subject, data={**figures, **data})
-    events.append(session, event)

@@ -12,12 +12,13 @@ from shared.names import ManagerId
 
 
 class Role(Enum):
-    """What a caller is. NOBODY is a caller without credentials, for the few public routes."""
+    """What a caller is: NOBODY has no credentials, SYSTEM is the collector itself and never calls."""
 
     NOBODY = "nobody"
     NODE = "node"
     MANAGER = "manager"
     ADMIN = "admin"
+    SYSTEM = "system"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ class Actor:
         return ManagerId(self.id) if self.role is Role.MANAGER else None
 
 
-#: The collector acting by itself, or its operator on the command line.
-SYSTEM = Actor(Role.ADMIN, 0)
+#: The collector acting by itself.
+SYSTEM = Actor(Role.SYSTEM, 0)
+#: Its operator on the command line.
+OPERATOR = Actor(Role.ADMIN, 0)
 NOBODY = Actor(Role.NOBODY, 0)
 
 

@@ -17,7 +17,7 @@ from shared.names import ManagerId, UserId
 
 @dataclass
 class Books:
-    """Users before the report and now, the moves in time on the way, and what managers are billed."""
+    """Users before the report and now, the moves through time and bytes, and what managers are billed."""
 
     before: dict[UserId, User] = field(default_factory=dict)
     after: dict[UserId, User] = field(default_factory=dict)
@@ -53,8 +53,9 @@ def charge(books: Books, charges: Iterable[Charge], held: Iterable[Held]) -> Non
     for one in charges:
         earlier = books.after[one.key.user]
         user = standing.advanced(earlier, one.at_ms)
-        books.steps.append((earlier, user))
-        books.after[user.id] = standing.charged(user, one.up, one.down, one.at_ms)
+        charged = standing.charged(user, one.up, one.down, one.at_ms)
+        books.steps += [(earlier, user), (user, charged)]
+        books.after[user.id] = charged
         if user.manager is not None:
             add_up(books, {user.manager: (one.up, one.down)})
 

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from collector.domain import names, resets, standing, validity
 from collector.domain.leases import Bytes, Ceilings
+from collector.domain.payloads import Pair
 from collector.domain.users import Status
 from collector.domain.validity import ENDLESS, NewValidity, Validity, ValidityChanges
 from shared.names import MAX_BYTES, MAX_ID, ManagerId
@@ -243,13 +244,13 @@ def judged(manager: Manager, now_ms: int) -> Manager:
     return structs.replace(manager, status=status, reason=reason)
 
 
-def differences(before: Manager, after: Manager) -> dict[str, dict[str, object]]:
+def differences(before: Manager, after: Manager) -> dict[str, Pair]:
     """The fields that somebody changed, each before and after."""
     fields = {field: (getattr(before, field), getattr(after, field)) for field in _PLAIN}
     times, news = validity.fields(before.validity), validity.fields(after.validity)
     fields |= {field: (times[field], news[field]) for field in times}
     fields["active"] = (not before.switched_off, not after.switched_off)
-    return {field: {"before": old, "after": new} for field, (old, new) in fields.items() if old != new}
+    return {field: Pair(old, new) for field, (old, new) in fields.items() if old != new}
 
 
 def marks(limits: Ceilings, notice_percent: int, used: Bytes) -> tuple[tuple[bool, bool], ...]:

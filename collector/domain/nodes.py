@@ -6,6 +6,7 @@ reset; a period that ends only moves the moment from which they are added up.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -140,6 +141,20 @@ def fresh(new: NewNode, now_ms: int) -> Node:
         schedule=schedule_of(new),
     )
     return turned(node, now_ms)
+
+
+def facts(node: Node) -> dict[str, Any]:
+    """What is to be told of a node, by field."""
+    schedule = node.schedule
+    return {
+        "name": node.name,
+        "region": node.region,
+        "link_mbps": node.link_mbps,
+        "reset": schedule.mode,
+        "reset_day": schedule.day,
+        "reset_month": schedule.month,
+        "zone": schedule.zone,
+    }
 
 
 def changed(node: Node, changes: NodeChanges, now_ms: int) -> Node:

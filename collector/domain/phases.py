@@ -21,8 +21,12 @@ from dataclasses import dataclass, replace
 from enum import Enum, Flag, auto
 from typing import NamedTuple
 
+from msgspec import structs
+
 from collector.domain import managers, standing
+from collector.domain.events import Kind
 from collector.domain.managers import COUNTS, QUOTAS, Manager
+from collector.domain.payloads import Data, ManagerLimit, ManagerResumed, Reset
 from shared.names import ManagerId
 
 NOTICE_EVERY_MS = 60_000
@@ -135,8 +139,8 @@ class Held(NamedTuple):
 class Told(NamedTuple):
     """A change of phase as an event: its kind and its figures."""
 
-    kind: str
-    data: Mapping[str, object]
+    kind: Kind
+    data: Data
 
 
 def combined(walked: Iterable[Manager], verdicts: Mapping[ManagerId, Verdict]) -> dict[ManagerId, Held]:
@@ -159,52 +163,65 @@ def turned(before: Manager, after: Manager) -> list[Told]:
     marks = zip(QUOTAS, managers.marks_of(before), managers.marks_of(after), strict=True)
     for field, (was_near, _), (near, _) in marks:
         if near and not (was_near and same_period):
-            told.append(_limit("MANAGER_NOTICE", after, field, figures))
+            told.append(_limit(Kind.MANAGER_NOTICE, after, field, figures))
     if after.standing == before.standing:
         return told
     if after.served:
-        return [*told, Told("MANAGER_RESUMED", {"reason": before.reason or before.status.value})]
+        return [*told, _resumed(after, before.reason or before.status.value)]
     limit = after.reason or after.status.value
     if limit == standing.OVER_QUOTA:
         of_after = zip(QUOTAS, managers.marks_of(after), strict=True)
         limit = next(field for field, (_, is_reached) in of_after if is_reached)
-    return [*told, _limit("MANAGER_STOPPED", after, limit, figures)]
+    return [*told, _limit(Kind.MANAGER_STOPPED, after, limit, figures)]
 
 
 def looked(manager: Manager, counts: Counts, before: Watch, after: Watch) -> list[Told]:
     """What is to be told of a manager whose counts moved; what bytes do to him is told by `turned`."""
     figures, was, now = figures_of(manager, counts), before.verdict, after.verdict
     told = [
-        _limit("MANAGER_NOTICE", manager, field, figures) for field in COUNTS if field in now.near - was.near
+        _limit(Kind.MANAGER_NOTICE, manager, field, figures)
+        for field in COUNTS
+        if field in now.near - was.near
     ]
     beyond = [field for field in COUNTS if field in now.beyond]
     if after.notices > before.notices:
         number = {"notice": after.notices, "of": manager.notices}
-        told += [_limit("MANAGER_NOTICE", manager, field, figures, **number) for field in beyond]
+        told += [_limit(Kind.MANAGER_NOTICE, manager, field, figures, **number) for field in beyond]
     if after.penalty_until_ms > before.penalty_until_ms:
         until = {"until_ms": after.penalty_until_ms}
-        told += [_limit("MANAGER_PENALTY", manager, field, figures, **until) for field in beyond]
+        told += [_limit(Kind.MANAGER_PENALTY, manager, field, figures, **until) for field in beyond]
     elif was.phase is Phase.PENALTY and now.phase is not Phase.PENALTY:
-        told.append(Told("MANAGER_RESUMED", {"reason": Phase.PENALTY.value}))
+        told.append(_resumed(manager, Phase.PENALTY.value))
     for field in COUNTS:
         if field in now.reached - was.reached:
-            told.append(_limit("MANAGER_STOPPED", manager, field, figures))
+            told.append(_limit(Kind.MANAGER_STOPPED, manager, field, figures))
         elif field in was.reached - now.reached:
-            told.append(Told("MANAGER_RESUMED", {"reason": field}))
+            told.append(_resumed(manager, field))
     return told
 
 
 def _reset(before: Manager, after: Manager) -> Told:
-    used = {"up_bytes": before.up_bytes, "down_bytes": before.down_bytes}
-    base = {"base_up_bytes": before.life_up_bytes, "base_down_bytes": before.life_down_bytes}
-    period = {"period_start_ms": before.period_start_ms, "next_start_ms": after.period_start_ms}
-    return Told("MANAGER_RESET", {**used, **base, **period})
+    data = Reset(
+        name=after.name,
+        up_bytes=before.up_bytes,
+        down_bytes=before.down_bytes,
+        base_up_bytes=before.life_up_bytes,
+        base_down_bytes=before.life_down_bytes,
+        period_start_ms=before.period_start_ms,
+        next_start_ms=after.period_start_ms,
+    )
+    return Told(Kind.MANAGER_RESET, data)
 
 
-def _limit(kind: str, manager: Manager, limit: str, figures: Mapping[str, int], **more: int) -> Told:
+def _resumed(manager: Manager, reason: str) -> Told:
+    return Told(Kind.MANAGER_RESUMED, ManagerResumed(name=manager.name, reason=reason))
+
+
+def _limit(kind: Kind, manager: Manager, limit: str, figures: Mapping[str, int], **more: int) -> Told:
     """One limit with its figures; of an end or a switch there are none."""
     allowed = manager.bounds.get(limit)
-    return Told(kind, {"limit": limit, "used": figures.get(limit, 0), "allowed": allowed, **more})
+    data = ManagerLimit(name=manager.name, limit=limit, used=figures.get(limit, 0), allowed=allowed)
+    return Told(kind, structs.replace(data, **more))
 
 
 def figures_of(manager: Manager, counts: Counts) -> Mapping[str, int]:

@@ -1,5 +1,6 @@
 """Admins."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from collector.store.session import Session
@@ -45,3 +46,9 @@ def save_password(session: Session, admin: int, password_hash: str) -> None:
     session.run(
         "UPDATE admin SET password_hash = ?, credential = credential + 1 WHERE id = ?", (password_hash, admin)
     )
+
+
+def names(session: Session, admins: Iterable[int]) -> dict[int, str]:
+    """The names of these admins, as far as they are there."""
+    sql = f"SELECT a.id, a.name FROM {session.wanted} JOIN admin AS a ON a.id = wanted.value"
+    return dict(session.rows(sql, (session.numbers(admins),)))

@@ -7,6 +7,11 @@ from shared.messages import Applied
 from shared.names import NodeId
 
 
+def of_node(session: Session, node: NodeId) -> dict[str, str]:
+    """What a node could not apply, by key."""
+    return dict(session.rows("SELECT key, error FROM failure WHERE node_id = ?", (node,)))
+
+
 def replace(session: Session, node: NodeId, items: Iterable[Applied]) -> None:
     """Keep the failed ones of these items and forget earlier failures of the others."""
     outcomes = list(items)

@@ -88,6 +88,12 @@ def of_user(session: Session, user: UserId, span: Span) -> Hours:
     return _with(found, _open_hours(session, span, "h.user_id = ?", (user,)))
 
 
+def open_of_user(session: Session, user: UserId) -> set[int]:
+    """The hours to which more may still be added: those in which a meter of his has moved since."""
+    sql = f"SELECT DISTINCT h.hour FROM {_OPEN} WHERE h.user_id = ? AND (h.up_bytes > 0 OR h.down_bytes > 0)"
+    return {hour for (hour,) in session.rows(sql, (user,))}
+
+
 def of_endpoints(session: Session, endpoints: Collection[EndpointId], span: Span) -> Hours:
     """What all users moved over these endpoints, by the hour. Raises UnusableError."""
     wanted = sorted(set(endpoints))

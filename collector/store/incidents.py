@@ -8,14 +8,23 @@ from shared.messages import Incident
 from shared.names import NodeId
 
 
-def append(session: Session, node: NodeId, incidents: Iterable[Incident], now_ms: int) -> None:
-    """Store incidents; those known already are left as they are."""
+def append(session: Session, node: NodeId, incidents: Iterable[Incident], now_ms: int) -> list[Incident]:
+    """Store incidents; those known already are left as they are. Returns the new ones."""
+    told = {one.number: one for one in incidents}
+    if not told:
+        return []
+    rows = session.rows(
+        f"SELECT i.number FROM {session.wanted} JOIN incident AS i ON i.number = wanted.value"
+        " WHERE i.node_id = ?",
+        (session.numbers(told), node),
+    )
+    new = [one for number, one in sorted(told.items()) if (number,) not in rows]
     session.insert_many(
         "incident",
         ("node_id", "number", "at_ms", "received_ms", "kind", "detail"),
-        [(node, one.number, one.at_ms, now_ms, one.kind, one.detail) for one in incidents],
-        "ON CONFLICT (node_id, number) DO NOTHING",
+        [(node, one.number, one.at_ms, now_ms, one.kind, one.detail) for one in new],
     )
+    return new
 
 
 def highest(session: Session, node: NodeId) -> int:

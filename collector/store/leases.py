@@ -60,16 +60,16 @@ def number(session: Session, source: Source) -> None:
     session.run("UPDATE ledger SET serial = ? WHERE id = ?", (source.serial, source.number))
 
 
-def free_node(session: Session, node: int) -> dict[ManagerId, Bytes]:
+def free_node(session: Session, node: int) -> tuple[int, dict[ManagerId, Bytes]]:
     """Forget what a node held: it was declared lost, or owns nothing any more.
 
-    Returns what that sets free of the managers directly above.
+    Returns how many leases, and what that sets free of the managers directly above.
     """
     session.hot.forget_node(NodeId(node))
     of_node = "l.ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)"
     freed = _held(session, of_node, (node,))
-    session.run("DELETE FROM lease WHERE ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)", (node,))
-    return freed
+    sql = "DELETE FROM lease WHERE ledger_id IN (SELECT id FROM ledger WHERE node_id = ?)"
+    return session.run(sql, (node,)), freed
 
 
 def held_of(session: Session, users: Iterable[UserId]) -> dict[ManagerId, Bytes]:

@@ -140,6 +140,12 @@ def standing(session: Session, node: NodeId) -> Standing | None:
     return Standing(rows[0][0], bool(rows[0][1])) if rows else None
 
 
+def last_heartbeat(session: Session, node: NodeId) -> Heartbeat | None:
+    """What a node said last."""
+    rows = session.rows("SELECT heartbeat FROM node WHERE id = ? AND heartbeat IS NOT NULL", (node,))
+    return msgspec.json.decode(bytes(rows[0][0]), type=Heartbeat) if rows else None
+
+
 def heard(session: Session, node: NodeId, now_ms: int, heartbeat: bytes) -> None:
     """Keep a node's last heartbeat."""
     session.run("UPDATE node SET last_seen_ms = ?, heartbeat = ? WHERE id = ?", (now_ms, heartbeat, node))

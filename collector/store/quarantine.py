@@ -16,8 +16,8 @@ _SELECT = """
 _MAX_OPEN = 1_000
 
 
-def hold(session: Session, held: Held) -> None:
-    """Keep a row; a repeat of an open one replaces its totals and is counted."""
+def hold(session: Session, held: Held) -> int | None:
+    """Keep a row, and return its number; a repeat of an open one replaces its totals and is counted."""
     if held.user is not None:
         session.hot.forget([UserId(held.user)])
     user, endpoint = _fitting(held.user), _fitting(held.endpoint)
@@ -29,16 +29,18 @@ def hold(session: Session, held: Held) -> None:
         " AND (user_id IS NOT NULL OR content = ?)",
         (*totals, held.last_ms, held.ledger, user, endpoint, held.cause.value, held.content),
     )
-    if not repeated and _open_count(session, held.node) < _MAX_OPEN:
-        times = (held.first_ms, held.last_ms)
-        session.run(
-            "INSERT INTO quarantine (node_id, ledger, user_id, endpoint_id, up_bytes, down_bytes, content,"
-            " cause, reason, first_ms, last_ms, seen_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
-            (
-                *(held.node, held.ledger, user, endpoint, *totals),
-                *(held.content, held.cause.value, held.reason, *times),
-            ),
-        )
+    if repeated or _open_count(session, held.node) >= _MAX_OPEN:
+        return None
+    rows = session.rows(
+        "INSERT INTO quarantine (node_id, ledger, user_id, endpoint_id, up_bytes, down_bytes, content,"
+        " cause, reason, first_ms, last_ms, seen_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
+        " RETURNING id",
+        (
+            *(held.node, held.ledger, user, endpoint, *totals),
+            *(held.content, held.cause.value, held.reason, held.first_ms, held.last_ms),
+        ),
+    )
+    return int(rows[0][0])
 
 
 def waiting(session: Session, ledger: LedgerId) -> set[Key]:

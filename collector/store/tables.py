@@ -440,8 +440,17 @@ class Event(Table):
     at_ms = peewee.BigIntegerField()
     actor = peewee.TextField()
     kind = peewee.TextField()
-    subject = peewee.TextField(index=True)
+    subject = peewee.TextField()
     data = peewee.BlobField()
+
+    class Meta:
+        """Found by what, by whom and by kind, in their order."""
+
+        indexes: ClassVar[Any] = (
+            (("subject", "id"), False),
+            (("actor", "id"), False),
+            (("kind", "id"), False),
+        )
 
 
 ALL: tuple[type[Table], ...] = (

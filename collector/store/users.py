@@ -167,14 +167,14 @@ def unpool(session: Session, managers: Iterable[ManagerId]) -> None:
     session.hot.forget(user for (user,) in rows)
 
 
-def hand_over(session: Session, manager: ManagerId, to: ManagerId) -> int:
-    """Put everybody directly below a manager below another one; returns how many there were."""
+def hand_over(session: Session, manager: ManagerId, to: ManagerId) -> list[tuple[UserId, str]]:
+    """Put everybody directly below a manager below another one; returns them with their names."""
     rows = session.rows(
-        'UPDATE "user" SET manager_id = ? WHERE manager_id = ? AND removed_ms IS NULL RETURNING id',
+        'UPDATE "user" SET manager_id = ? WHERE manager_id = ? AND removed_ms IS NULL RETURNING id, name',
         (to, manager),
     )
-    session.hot.forget(user for (user,) in rows)
-    return len(rows)
+    session.hot.forget(user for user, _ in rows)
+    return [(UserId(user), name) for user, name in rows]
 
 
 def save_counters(session: Session, users: Collection[User]) -> None:

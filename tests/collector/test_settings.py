@@ -29,6 +29,7 @@ def test_without_any_setting_the_collector_serves_https_under_its_host_name() ->
     assert (read.enrol_ttl_s, read.zone, read.log_level) == (600, "UTC", "info")
     assert (read.session_window_s, read.penalty_s) == (30, 120)
     assert read.history_months == 12
+    assert (read.events_days, read.webhook) == (400, None)
 
 
 def test_the_url_follows_from_the_first_name_and_the_port() -> None:
@@ -109,6 +110,8 @@ def test_behind_a_proxy_the_url_of_the_proxy_is_needed() -> None:
         ("ZONE", ""),
         ("ZONE", "Mars/Olympus"),
         ("LOG_LEVEL", "loud"),
+        ("EVENTS_DAYS", "-1"),
+        ("WEBHOOK_URL", "http://hook.example"),
         ("DATA_DIR", ""),
     ],
 )
@@ -131,3 +134,16 @@ def test_a_certificate_behind_a_proxy_is_refused(tmp_path: Path) -> None:
     file = str(tmp_path / "c.pem")
     problems = _problems(BEHIND_PROXY="yes", URL="https://p.example", TLS_CERT_FILE=file, TLS_KEY_FILE=file)
     assert "plain HTTP" in problems[0]
+
+
+def test_a_webhook_has_a_url_and_a_secret_which_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s" * 32 + "\n")
+    read = _read(WEBHOOK_URL="https://hook.example/tidegate", WEBHOOK_SECRET_FILE=str(tmp_path / "secret"))
+    assert read.webhook == settings.Webhook(url="https://hook.example/tidegate", secret="s" * 32)
+
+
+def test_half_of_a_webhook_or_a_short_secret_is_refused_and_never_echoed() -> None:
+    assert "both or neither" in _problems(WEBHOOK_URL="https://hook.example")[0]
+    (problem,) = _problems(WEBHOOK_URL="https://hook.example", WEBHOOK_SECRET="guessed")
+    assert "at least 32" in problem
+    assert "guessed" not in problem

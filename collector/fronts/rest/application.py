@@ -3,7 +3,7 @@
 What always holds: whatever comes in, what goes out is the route's answer or a problem in words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as Path
 
 from collector.domain.refusals import Refused
@@ -97,6 +97,8 @@ def _bearer(request: Request) -> str | None:
 def _success(route: Route, value: object) -> Response:
     if route.answer is None:
         return Response(status_code=route.status, headers=_HEADERS)
+    if isinstance(value, AsyncIterator):
+        return StreamingResponse(value, status_code=route.status, headers=_HEADERS, media_type=route.media)
     content = value if isinstance(value, str | bytes) else _ENCODER.encode(value)
     return Response(content, status_code=route.status, headers=_HEADERS, media_type=route.media)
 

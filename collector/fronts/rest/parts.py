@@ -11,6 +11,7 @@ from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
 from collector.fronts.rest.turns import Turns
 from collector.hub import Hub
+from collector.receivers import Receivers
 from collector.sessions import Sessions
 
 P = ParamSpec("P")
@@ -44,6 +45,7 @@ class Parts:
     data: Transactions
     hub: Hub
     sessions: Sessions
+    receivers: Receivers
     callers: Callers
     logins: Throttle
     hashing: asyncio.Semaphore
@@ -57,9 +59,10 @@ class Parts:
     async def change(
         self, function: Callable[Concatenate[Any, P], Change[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a mutation, then wake the nodes it concerns, and whoever carries managers' limits out."""
+        """Run a mutation, then wake the nodes it concerns, whoever listens, and who carries limits out."""
         change = await self.data.write(function, *args, **kwargs)
         self.hub.wake(change.nodes)
+        self.receivers.wake()
         if change.managers:
             self.hub.managers.wake()
         return change.value

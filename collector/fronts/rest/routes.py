@@ -17,13 +17,14 @@ from shared.names import NodeId
 
 B = TypeVar("B")
 
-ANYBODY = frozenset(Role)
+ANYBODY = frozenset(Role) - {Role.SYSTEM}
 NODES = frozenset({Role.NODE})
 ADMINS = frozenset({Role.ADMIN})
 #: Whoever has users: what a manager may do with them is bounded by what is below him.
 RESELLERS = frozenset({Role.ADMIN, Role.MANAGER})
 
 JSON = "application/json"
+STREAM = "text/event-stream"
 SMALL_BYTES = 64 * 1024
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -34,8 +35,8 @@ class Call(Generic[B]):
     """One request, checked and decoded.
 
     `id` is the number in the path, 0 where there is none. `query` has the numbers of the query string and
-    `words` its words. `bearer` is what came as `Authorization: Bearer`,
-    for routes that read it themselves. `hung_up` tells whether the client has gone.
+    `words` its words. `bearer` is what came as `Authorization: Bearer`, for routes that read it themselves.
+    `hung_up` tells whether the client has gone.
     """
 
     caller: tokens.Bearer

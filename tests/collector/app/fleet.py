@@ -55,9 +55,10 @@ class Fleet:
         return self.db.read_now(users.one, user.id)
 
     def told(self, user: User) -> list[str]:
-        """The kinds of a user's events after his creation."""
+        """The kinds of a user's events after his creation, those of his package and first use aside."""
         every = self.db.read_now(events.page, 0, 1_000)
-        return [event.kind for event in every if event.subject == f"user:{user.id}"][1:]
+        told = [event.kind for event in every if event.subject == f"user:{user.id}"][1:]
+        return [kind for kind in told if kind != "USER_FIRST_USED" and not kind.startswith("PACKAGE_")]
 
     def report(
         self, *rows: tuple[int, int, int, int], now_ms: int = NOW_MS + 60_000, ledger: LedgerId = LEDGER

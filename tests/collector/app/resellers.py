@@ -7,7 +7,7 @@ from typing import Any
 
 from collector.app import clock, configs, events, managers, phases
 from collector.domain.access import Actor
-from collector.domain.events import Event
+from collector.domain.events import Recorded
 from collector.domain.managers import Manager, ManagerChanges, NewManager
 from collector.domain.phases import Seen, Watch
 from collector.domain.users import User
@@ -55,7 +55,7 @@ class Resellers:
         """The kinds of a manager's events after his creation."""
         return [event.kind for event in self.events(manager)][1:]
 
-    def events(self, manager: Manager) -> list[Event]:
+    def events(self, manager: Manager) -> list[Recorded]:
         """All events of a manager."""
         every = self.fleet.db.read_now(events.page, 0, 1_000)
         return [event for event in every if event.subject == f"manager:{manager.id}"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from collector.app import events, history, nodes, users
 from collector.domain import history as rules
-from collector.domain.events import Event
+from collector.domain.events import Recorded
 from collector.domain.history import Amount, By, History, Order, Question, Step
 from collector.domain.nodes import NodeChanges, NodeView
 from collector.domain.resets import Mode
@@ -44,7 +44,7 @@ def _shown(fleet: Fleet, now_ms: int) -> NodeView:
     return fleet.db.read_now(nodes.one, fleet.node.id, now_ms)
 
 
-def _resets(fleet: Fleet) -> list[Event]:
+def _resets(fleet: Fleet) -> list[Recorded]:
     return [one for one in fleet.db.read_now(events.page, 0, 1_000) if one.kind == "NODE_RESET"]
 
 

@@ -52,7 +52,7 @@ def test_the_clock_ends_a_period_once_with_an_event_that_holds_its_figures(fleet
     assert fleet.seen(user) == before
     assert before.used.total == 0
     (ended,) = (event for event in fleet.db.read_now(events.page, 0, 100) if event.kind == "USER_RESET")
-    assert (ended.actor, ended.at_ms) == ("admin:0", MIDNIGHT_MS)
+    assert (ended.actor, ended.at_ms) == ("system:0", MIDNIGHT_MS)
     assert ended.data["down_bytes"] == 100
     assert ended.data["period_start_ms"] == MIDNIGHT_MS - DAY_MS
     assert ended.data["next_start_ms"] == MIDNIGHT_MS

@@ -141,7 +141,7 @@ def test_the_events_of_a_user_tell_why_he_was_suspended(fleet: Fleet) -> None:
     user = fleet.user(quota_bytes=10)
     fleet.report((user.id, fleet.endpoint.id, 10, 1))
     told = [event for event in fleet.db.read_now(events.page, 0, 100) if event.subject == f"user:{user.id}"]
-    assert [event.kind for event in told] == ["USER_CREATED", "USER_SUSPENDED"]
+    assert [event.kind for event in told] == ["USER_CREATED", "PACKAGE_STARTED", "USER_SUSPENDED"]
     assert told[-1].data["reason"] == "quota"
     assert told[-1].data["total_bytes"] == 11
 

@@ -115,7 +115,10 @@ CASES = {
     "POST /api/v1/quarantine/{id}/accept": _for_admins(409, "/api/v1/quarantine/{held}/accept"),
     "POST /api/v1/quarantine/{id}/dismiss": _for_admins(204, "/api/v1/quarantine/{held}/dismiss"),
     "GET /api/v1/incidents": _for_admins(200, "/api/v1/incidents"),
-    "GET /api/v1/events": _for_admins(200, "/api/v1/events"),
+    "GET /api/v1/events": _for_resellers(200, "/api/v1/events", stranger=200),
+    "GET /api/v1/events/stream": _for_resellers(200, "/api/v1/events/stream", stranger=200),
+    "GET /api/v1/users/{id}/events": _for_resellers(200, "/api/v1/users/{user}/events"),
+    "GET /api/v1/audit": _for_resellers(200, "/api/v1/audit", stranger=200),
 }
 
 
@@ -141,7 +144,7 @@ class World:
         return self.rig.send(route.method, path, body, token=self.tokens[caller])
 
 
-def _world(rig: Rig) -> World:
+def world(rig: Rig) -> World:
     own, gone, admin = rig.joined("own"), rig.joined("gone"), rig.admin()
     rig.data.write_now(nodes.revoke, gone.id, SYSTEM, rig.now_ms)
     endpoint = rig.endpoint(own.id)
@@ -158,8 +161,8 @@ def _world(rig: Rig) -> World:
 
 @pytest.mark.parametrize("route", table.ROUTES, ids=_name)
 def test_every_route_answers_every_kind_of_caller_as_it_says(rig: Rig, route: Route) -> None:
-    case, world = CASES[_name(route)], _world(rig)
-    answers = {caller: world.ask(route, case, caller) for caller in CALLERS}
+    case, asked = CASES[_name(route)], world(rig)
+    answers = {caller: asked.ask(route, case, caller) for caller in CALLERS}
     assert {caller: answer.status_code for caller, answer in answers.items()} == {
         caller: getattr(case, caller) for caller in CALLERS
     }
@@ -172,9 +175,9 @@ def test_every_route_answers_every_kind_of_caller_as_it_says(rig: Rig, route: Ro
 
 @pytest.mark.parametrize("route", [one for one in table.ROUTES if one.answer is not None], ids=_name)
 def test_every_answer_is_of_the_type_that_the_table_declares(rig: Rig, route: Route) -> None:
-    case, world = CASES[_name(route)], _world(rig)
+    case, asked = CASES[_name(route)], world(rig)
     for caller in CALLERS:
-        answer = world.ask(route, case, caller)
+        answer = asked.ask(route, case, caller)
         if answer.is_success and route.media == "application/json":
             msgspec.json.decode(answer.content, type=route.answer)
 
