@@ -3,7 +3,6 @@
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from collector.store import managers
 from collector.store.database import Database
 from collector.store.session import Session
 from shared.names import MAX_BYTES, ManagerId
+from tests.kit.stores import Store
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -31,9 +31,9 @@ class _UndoneError(Exception):
     """Takes back what an example wrote."""
 
 
-@pytest.fixture(scope="module")
-def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    one = Database.open(tmp_path_factory.mktemp("store"))
+@pytest.fixture
+def db(store: Store) -> Iterator[Database]:
+    one = store.open()
     yield one
     one.close()
 
@@ -113,25 +113,23 @@ def test_one_roll_up_of_many_managers_is_many_of_one(
     assert found[0] == found[1]
 
 
-def test_nothing_is_lost_when_many_threads_write(tmp_path: Path) -> None:
-    one = Database.open(tmp_path)
-    made = one.write_now(planted, [-1, 0, 0, 1, 1])
+def test_nothing_is_lost_when_many_threads_write(db: Database) -> None:
+    made = db.write_now(planted, [-1, 0, 0, 1, 1])
     leaves, threads, each = made[1:], 8, 40
 
     def write(thread: int) -> None:
         for number in range(each):
-            one.write_now(managers.roll_up, {leaves[(thread + number) % 4]: (1, 2)}, NOW_MS)
-            one.write_now(managers.reserve, {leaves[number % 4]: Bytes(3, 1, 2)})
+            db.write_now(managers.roll_up, {leaves[(thread + number) % 4]: (1, 2)}, NOW_MS)
+            db.write_now(managers.reserve, {leaves[number % 4]: Bytes(3, 1, 2)})
 
     running = [threading.Thread(target=write, args=(thread,)) for thread in range(threads)]
     for thread in running:
         thread.start()
     for thread in running:
         thread.join()
-    (root,) = (manager for manager in one.read_now(managers.every) if manager.parent is None)
+    (root,) = (manager for manager in db.read_now(managers.every) if manager.parent is None)
     assert (root.up_bytes, root.down_bytes) == (threads * each, 2 * threads * each)
     assert root.held == Bytes(3 * threads * each, threads * each, 2 * threads * each)
-    one.close()
 
 
 def test_a_period_that_is_over_ends_before_its_next_bytes_at_every_height(db: Database) -> None:
