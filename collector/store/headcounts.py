@@ -28,19 +28,25 @@ class Census(NamedTuple):
 
 
 def below(session: Session, tops: Iterable[ManagerId]) -> dict[ManagerId, Census]:
-    """How many users these managers have."""
-    moved = _MOVED.format("c.period_start_ms")
-    rows = session.rows(
-        f"WITH RECURSIVE line(top, id) AS (SELECT m.id, m.id FROM {session.wanted}"
-        " JOIN manager m ON m.id = wanted.value"
-        " UNION SELECT line.top, m.id FROM line JOIN manager m ON m.parent_id = line.id)"
-        " SELECT line.top, SUM(CASE WHEN line.id = line.top THEN 1 ELSE 0 END), COUNT(*),"
-        f" SUM(CASE WHEN {moved} THEN 1 ELSE 0 END)"
-        " FROM line JOIN manager_counter AS c ON c.manager_id = line.top"
-        ' JOIN "user" AS u ON u.manager_id = line.id WHERE u.removed_ms IS NULL GROUP BY line.top',
-        (session.numbers(tops),),
-    )
-    return {ManagerId(top): Census(int(own), int(every), int(active)) for top, own, every, active in rows}
+    """How many users these managers have; nobody is told of who has none.
+
+    Everybody is looked at once for each moment at which periods began, however many managers are above him.
+    """
+    lines, starts = _lines(session, tops)
+    people = _counted(session, {manager for line in lines.values() for manager in line})
+    active: dict[int, dict[ManagerId, int]] = {}
+    for start_ms in set(starts.values()):
+        of = {manager for top, line in lines.items() if starts[top] == start_ms for manager in line}
+        active[start_ms] = _counted(session, of & people.keys(), " AND " + _MOVED.format("?"), start_ms)
+    found = {
+        top: Census(
+            people.get(top, 0),
+            sum(people.get(one, 0) for one in line),
+            sum(active[starts[top]].get(one, 0) for one in line),
+        )
+        for top, line in lines.items()
+    }
+    return {top: census for top, census in found.items() if census.below}
 
 
 def managers_of(session: Session, users: Iterable[UserId]) -> dict[UserId, ManagerId]:
@@ -93,3 +99,32 @@ def any_below(session: Session, manager: ManagerId) -> tuple[int, int]:
 
 def _users(session: Session, sql: str, parameters: tuple[object, ...]) -> list[UserId]:
     return [UserId(user) for (user,) in session.rows(sql, parameters)]
+
+
+def _lines(
+    session: Session, tops: Iterable[ManagerId]
+) -> tuple[dict[ManagerId, list[ManagerId]], dict[ManagerId, int]]:
+    """Everybody at and below each of these, and when their own periods began."""
+    rows = session.rows(
+        f"WITH RECURSIVE line(top, id) AS (SELECT m.id, m.id FROM {session.wanted}"
+        " JOIN manager m ON m.id = wanted.value"
+        " UNION SELECT line.top, m.id FROM line JOIN manager m ON m.parent_id = line.id)"
+        " SELECT line.top, line.id, c.period_start_ms FROM line"
+        " JOIN manager_counter AS c ON c.manager_id = line.top",
+        (session.numbers(tops),),
+    )
+    lines: dict[ManagerId, list[ManagerId]] = {}
+    for top, one, _ in rows:
+        lines.setdefault(top, []).append(one)
+    return lines, {top: start_ms for top, _, start_ms in rows}
+
+
+def _counted(
+    session: Session, of: Iterable[ManagerId], where: str = "", *parameters: object
+) -> dict[ManagerId, int]:
+    """How many users are directly below each of these."""
+    sql = (
+        f'SELECT u.manager_id, COUNT(*) FROM {session.wanted} JOIN "user" AS u ON u.manager_id = wanted.value'
+        f" WHERE u.removed_ms IS NULL{where} GROUP BY u.manager_id"
+    )
+    return dict(session.rows(sql, (session.numbers(of), *parameters)))

@@ -196,6 +196,17 @@ def test_at_the_limit_of_active_users_the_others_are_blocked_and_no_more_are_mad
     assert fleet.user(5, manager=leaf.id).served
 
 
+def test_who_is_active_is_counted_in_each_managers_own_period(resellers: Resellers) -> None:
+    fleet = resellers.fleet
+    top = resellers.made("top", reset=Mode.DAILY)
+    leaf = resellers.made("leaf", top)
+    early, late = fleet.user(1, manager=leaf.id), fleet.user(2, manager=leaf.id)
+    fleet.report((early.id, fleet.endpoint.id, 0, 1))
+    resellers.tick(MIDNIGHT_MS)
+    fleet.report((late.id, fleet.endpoint.id, 0, 1), now_ms=MIDNIGHT_MS + 1)
+    assert [resellers.seen(one).counts.active for one in (top, leaf)] == [1, 2]
+
+
 def test_the_active_are_let_back_when_everybody_was_cut_for_something_else(resellers: Resellers) -> None:
     fleet = resellers.fleet
     top = resellers.made("top", max_active=1)
