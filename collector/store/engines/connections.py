@@ -16,6 +16,7 @@ from typing import Any
 
 import peewee
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import IntLoader
 from psycopg.types.string import StrDumperUnknown
 
@@ -40,6 +41,7 @@ _END = (
     " WHERE pid = %s::int AND backend_start = %s::timestamptz"
 )
 _SCHEMAS = "tidegate,history"
+_BETWEEN_STATEMENTS = (TransactionStatus.IDLE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _CONNECT_S = 5
 #: How long a commit's outcome is asked for: a server that was killed replays its log first.
 _OUTCOME_S = 15.0
@@ -104,8 +106,11 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
         self.close()
 
     def is_broken(self) -> bool:
-        """Whether this thread's connection is of no use any more."""
-        return not self.is_closed() and bool(self.connection().closed)
+        """Whether this thread's connection is of no use any more: gone, or left in the middle of an answer."""
+        if self.is_closed():
+            return False
+        connection = self.connection()
+        return bool(connection.closed) or connection.info.transaction_status not in _BETWEEN_STATEMENTS
 
     def _connect(self) -> Any:  # noqa: ANN401 - peewee names no type
         connection: psycopg.Connection[Any] = super()._connect()
@@ -167,7 +172,7 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
             if self.execute_sql("COMMIT").statusmessage != "COMMIT":
                 raise peewee.InternalError("a statement failed unnoticed, and the transaction with it")
         except peewee.OperationalError as error:
-            if not (transaction and self.is_broken()):
+            if not transaction:
                 raise
             self._tell_lost(error)
             if not self._was_committed(transaction):
@@ -211,7 +216,7 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
                     return bool(status == "committed")
                 self._end_last()
             except peewee.OperationalError as error:
-                LOGGER.debug("outcome_unknown_yet", exc_info=error)
+                logs.event(LOGGER, logging.DEBUG, "outcome_unknown_yet", reason=first_line(error))
             pause.wait(_ASK_EVERY_S)
         raise Unsure("the connection broke during a commit")
 
