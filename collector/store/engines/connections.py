@@ -106,7 +106,7 @@ class Connections(_Base):  # type: ignore[misc]  # peewee has no types
         self.close()
 
     def is_broken(self) -> bool:
-        """Whether this thread's connection is of no use any more: gone, or left in the middle of an answer."""
+        """Whether this thread's connection is of no use any more: gone, or left amid an answer."""
         if self.is_closed():
             return False
         connection = self.connection()
