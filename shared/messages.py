@@ -129,7 +129,7 @@ class SyncReport(Message, frozen=True):
 # --- metering ----------------------------------------------------------------------------------------------
 
 
-class Usage(msgspec.Struct, frozen=True, array_like=True):
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Absolute totals of one user on one endpoint since the ledger began, in bytes of payload."""
 
     user: UserId
@@ -138,7 +138,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     down: int
 
 
-class Past(msgspec.Struct, frozen=True, array_like=True):
+class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Totals that were reached in an earlier quarter of an hour than the present one.
 
     `quarter` counts quarters of an hour since the epoch in UTC, by the node's clock: every boundary of a
