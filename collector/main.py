@@ -6,6 +6,7 @@ exit status is 0.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -50,6 +51,9 @@ _RENEW_EVERY_S = 24 * 3600.0
 _KEEP_ALIVE_S = 75
 _GRACE_S = 1
 _BACKLOG = 2048
+#: A report makes thousands of objects that no cycle holds: looking for cycles after every 700, as Python does
+#: by itself, took a fifth of the CPU under load.
+_COLLECT_AFTER = (50_000, 20, 50)
 #: Passwords checked at once: 19 MiB and a core each.
 _HASHING = 2
 #: Reports booked at once: enough to share commits, few enough to be answered soon. An agent gives a report up
@@ -73,6 +77,8 @@ def serve(settings: Settings) -> None:
         data = open_database(settings, alone=True)
         try:
             data.write_now(restarts.begin, now_ms())
+            gc.freeze()
+            gc.set_threshold(*_COLLECT_AFTER)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(settings, data, listener))
         finally:
