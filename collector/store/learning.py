@@ -11,7 +11,7 @@ _SUSPECTED = "learning"
 #: Everybody above whoever is or was placed on a node.
 _ABOVE = (
     "INSERT INTO unlearned (node_id, manager_id) WITH RECURSIVE line(node_id, id) AS ("
-    "SELECT DISTINCT e.node_id, u.manager_id FROM endpoint AS e JOIN placing AS p ON p.endpoint_id = e.id"
+    'SELECT DISTINCT e.node_id, u.manager_id FROM endpoint AS e JOIN "placing" AS p ON p.endpoint_id = e.id'
     ' JOIN "user" AS u ON u.id = p.user_id WHERE u.manager_id IS NOT NULL{}'
     " UNION SELECT line.node_id, m.parent_id FROM line JOIN manager AS m ON m.id = line.id"
     " WHERE m.parent_id IS NOT NULL) SELECT node_id, id FROM line WHERE TRUE ON CONFLICT DO NOTHING"
@@ -74,7 +74,7 @@ def waiting(session: Session, sharing: Mapping[UserId, AbstractSet[ManagerId]], 
     They come with the managers whose limits they share: what it holds of others below those counts, too.
     """
     users = session.rows(
-        f"SELECT DISTINCT p.user_id FROM {session.wanted} JOIN placing AS p ON p.user_id = wanted.value"
+        f'SELECT DISTINCT p.user_id FROM {session.wanted} JOIN "placing" AS p ON p.user_id = wanted.value'
         " JOIN endpoint AS e ON e.id = p.endpoint_id JOIN node AS n ON n.id = e.node_id"
         " WHERE n.learning_ms > ?",
         (session.numbers(sharing), since_ms),
