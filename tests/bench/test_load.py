@@ -17,6 +17,7 @@ from tests.bench.load import shape as shapes
 from tests.bench.load.collector import HOUR_MS
 from tests.bench.load.orders import Order
 from tests.bench.load.shape import Shape
+from tests.kit.stores import SqliteStore
 
 _NOW_MS = 1_800_000_000_000
 _SHAPE = Shape(users=40, nodes=8, rows=10)
@@ -28,8 +29,8 @@ def test_a_fleet_that_was_copied_is_one_that_the_api_has_made(tmp_path: Path, mi
     for directory in (copied, made):
         directory.mkdir()
     shape = replace(_SHAPE, mix=mix)
-    seeding.fill(copied, shape, _NOW_MS)
-    seeding.fill(made, shape, _NOW_MS, copying=False)
+    seeding.fill(SqliteStore(copied), shape, _NOW_MS)
+    seeding.fill(SqliteStore(made), shape, _NOW_MS, copying=False)
     assert _content(copied) == _content(made)
 
 

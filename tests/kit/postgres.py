@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ _START_S = 60.0
 _FAST = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 #: No test cuts the power, so the disk need not keep up: a killed process loses nothing all the same.
-_SETTINGS = {
+_QUICK = {
     "listen_addresses": "127.0.0.1",
     "fsync": "off",
     "full_page_writes": "off",
@@ -44,6 +44,8 @@ _SETTINGS = {
     "autovacuum": "off",
     "log_min_messages": "fatal",
 }
+#: As an operator has it who gave it memory.
+_DURABLE = {"listen_addresses": "127.0.0.1", "shared_buffers": "256MB", "log_min_messages": "fatal"}
 
 
 @functools.cache
@@ -70,6 +72,7 @@ class Cluster:
     bin: Path
     directory: Path
     port: int
+    settings: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -88,7 +91,7 @@ class Cluster:
     def start(self) -> None:
         """Start the server on what lies there, and wait until it answers."""
         own = {"port": str(self.port), "unix_socket_directories": str(self.directory)}
-        settings = [f"--{name}={value}" for name, value in (_SETTINGS | own).items()]
+        settings = [f"--{name}={value}" for name, value in {**self.settings, **own}.items()]
 
         def answers() -> bool:
             if self.process is None or self.process.poll() is not None:
@@ -158,10 +161,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """A running server of one's own."""
+def cluster(*, durable: bool = False) -> Iterator[Cluster]:
+    """A running server of one's own; a `durable` one is on a disk and keeps what it has said."""
     place = require()
-    parent = _FAST if _FAST.is_dir() else None
+    parent = _FAST if _FAST.is_dir() and not durable else None
     with tempfile.TemporaryDirectory(
         prefix="tidegate-postgres-", dir=parent, ignore_cleanup_errors=True
     ) as name:
@@ -170,7 +173,7 @@ def cluster() -> Iterator[Cluster]:
             user = _nobody()
             os.chown(directory, user.pw_uid, user.pw_gid)
         _initialise(place, directory)
-        made = Cluster(place, directory, _free_port())
+        made = Cluster(place, directory, _free_port(), _DURABLE if durable else _QUICK)
         try:
             made.start()
             made.ask("postgres", f"CREATE ROLE {GUARDED} LOGIN PASSWORD 'the right one'")

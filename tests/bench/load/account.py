@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from collector.store import managers
-from collector.store.database import Database
 from shared.names import ManagerId, NodeId, UserId
 from tests.bench.load import shape as shapes
 from tests.bench.load.collector import Collector
@@ -32,7 +31,7 @@ def astray(collector: Collector, shape: Shape, rounds: Mapping[NodeId, int]) -> 
             down[manager] += owed_down
     if seen != shape.users:
         raise RuntimeError(f"the collector knows {seen} users of {shape.users}")
-    with contextlib.closing(Database.open(collector.data)) as data:
+    with contextlib.closing(collector.store.open()) as data:
         found = data.read_now(managers.every)
     if len(found) != shapes.MANAGERS:
         raise RuntimeError(f"the collector knows {len(found)} managers of {shapes.MANAGERS}")

@@ -4,10 +4,13 @@ What always holds: every run is bounded in reports and in time and ends by itsel
 user pays another sum than was reported of him, by as much as a byte, says so in its figures.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from collector.domain.events import Event
+from collector.store import events
 from shared.names import QUARTER_MS
 from tests.bench.asked import Asked
 from tests.bench.figure import Figure
@@ -46,7 +49,7 @@ class Bench:
         self.say(f"making {shape.users:,} users on {shape.nodes:,} nodes ({shape.mix})")
         spare = offering.spare_cores(cores)
         with (
-            collectors.opened(shape, tls=tls, cores=cores) as served,
+            collectors.opened(shape, engine=self.asked.engine, tls=tls, cores=cores) as served,
             offering.opened(served, shape, spare) as load,
         ):
             yield load
@@ -70,22 +73,38 @@ class Bench:
 
 
 def rounds(bench: Bench) -> Iterator[Figure]:
-    """Every one of 100,000 users once: for the first time, again, and across the end of an hour."""
+    """Every one of 100,000 users once: for the first time, again, and after all that may make it dearer."""
     for mix in _MIXES:
         with bench.load(Shape(users=100_000, nodes=50, rows=2_000, mix=mix)) as load:
             goal_s = _ROUND_GOAL_S[bench.asked.engine]
             load.collector.clock.begin_hour()
-            for name, ahead_ms, order in (
-                ("first round", 0, ALL_AT_ONCE),
-                ("round", 0, ALL_AT_ONCE),
-                ("round, nodes one by one", 0, _ONE_BY_ONE),
-                ("round that ends a quarter of an hour", QUARTER_MS, ALL_AT_ONCE),
-                ("round that ends an hour", HOUR_MS, ALL_AT_ONCE),
-            ):
-                load.collector.clock.advance(ahead_ms)
+            for name, before, order in _ROUNDS:
+                before(load)
                 cost = bench.offer(f"{name}, {mix}", load, order)
                 yield _figure(f"{name} of 100,000 users, {mix}", cost.cpu_s, "CPU-s", goal_s)
             yield _account(f"rounds, {mix}", load)
+
+
+def _commit_elsewhere(load: Load) -> None:
+    """Commit something in another process, as the command line does."""
+    event = Event(at_ms=load.collector.clock.now_ms(), actor="system", kind="LOAD", subject="load")
+    with contextlib.closing(load.collector.store.open()) as data:
+        data.write_now(events.append, event)
+
+
+_ROUNDS: tuple[tuple[str, Callable[[Load], None], Order], ...] = (
+    ("first round", lambda _: None, ALL_AT_ONCE),
+    ("round", lambda _: None, ALL_AT_ONCE),
+    ("round, nodes one by one", lambda _: None, _ONE_BY_ONE),
+    (
+        "round that ends a quarter of an hour",
+        lambda load: load.collector.clock.advance(QUARTER_MS),
+        ALL_AT_ONCE,
+    ),
+    ("round that ends an hour", lambda load: load.collector.clock.advance(HOUR_MS), ALL_AT_ONCE),
+    ("round after a command's commit", _commit_elsewhere, ALL_AT_ONCE),
+    ("round after a restart", lambda load: load.collector.restart(), ALL_AT_ONCE),
+)
 
 
 def closed(bench: Bench) -> Iterator[Figure]:

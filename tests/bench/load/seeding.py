@@ -8,7 +8,6 @@ places. A test holds that the database is then the same, table by table, as if t
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,14 +22,14 @@ from collector.domain.endpoints import Endpoint, NewEndpoint
 from collector.domain.managers import NewManager
 from collector.domain.nodes import NewNode
 from collector.domain.users import NewUser, User
-from collector.store import endpoints as store
+from collector.store import endpoints as places
 from collector.store import tables
-from collector.store.database import Database
 from collector.store.session import Session
 from shared.messages import Registration
 from shared.names import ManagerId, NodeId, UserId
 from tests.bench.load import shape as shapes
 from tests.bench.load.shape import Shape
+from tests.kit.stores import Store
 
 _USERS_A_COMMIT = 5_000
 _NODES_A_COMMIT = 100
@@ -41,15 +40,15 @@ Row = dict[str, Any]
 
 
 def fill(
-    directory: Path,
+    store: Store,
     shape: Shape,
     now_ms: int,
     *,
     said: Callable[[str], None] = lambda _: None,
     copying: bool = True,
 ) -> None:
-    """Make the nodes, endpoints and users of this shape in the database of this directory."""
-    with contextlib.closing(Database.open(directory)) as data:
+    """Make the nodes, endpoints and users of this shape in a database."""
+    with contextlib.closing(store.open()) as data:
         data.write_now(_managers, shape, now_ms)
         for some in _parts(range(1, shape.nodes + 1), _NODES_A_COMMIT):
             data.write_now(_nodes, some, now_ms)
@@ -157,8 +156,8 @@ class _Copies:
         _insert(session, tables.User, [_user(self.shape, user, like) for user, like in found])
         _insert(session, tables.Counter, [like.counter | {"user_id": user} for user, like in found])
         _insert(session, tables.Event, [_event(user, like) for user, like in found])
-        places = [(user, NodeId(node)) for user in numbers for node in self.shape.nodes_of(user)]
-        assigned = [{"user_id": user, "endpoint_id": shapes.endpoint(node)} for user, node in places]
+        served = [(user, NodeId(node)) for user in numbers for node in self.shape.nodes_of(user)]
+        assigned = [{"user_id": user, "endpoint_id": shapes.endpoint(node)} for user, node in served]
         for table in (tables.Assignment, tables.Placing):
             _insert(session, table, assigned)
         _insert(session, tables.Desired, list(self._desired(session, found)))
@@ -178,7 +177,7 @@ class _Copies:
 
     def _endpoint(self, session: Session, node: NodeId) -> Endpoint:
         if node not in self.endpoints:
-            (self.endpoints[node],) = store.of_node(session, node)
+            (self.endpoints[node],) = places.of_node(session, node)
         return self.endpoints[node]
 
 
