@@ -85,6 +85,9 @@ class Collector:
     #: What is lent to whom; told whenever a report names him.
     leases: dict[UserId, Lease] = field(default_factory=dict)
     epoch_seen: int = 0
+    #: The serial of what it has lent, and its question what a node holds.
+    serial: int = 0
+    learning: int = 0
     incidents_seen: int = 0
     #: Who has a penalty, for how many seconds; the mark of the list, which `penalise` moves.
     penalised: dict[UserId, float] = field(default_factory=dict)
@@ -167,6 +170,8 @@ class Collector:
             stopped=over,
             leases=[lease for user, lease in self.leases.items() if user in named | set(report.unleased)],
             epoch_seen=max(self.epoch_seen, report.epoch),
+            serial=self.serial,
+            learning=self.learning,
         )
 
     def _charge(self, ledger: str, row: Usage | Past, quarter: int) -> None:

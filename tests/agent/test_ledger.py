@@ -9,6 +9,7 @@ import pytest
 from agent import inspection, ledger
 from agent.core import plan
 from agent.core.counting import Count, Meter, Reading
+from shared.messages import Lease
 from shared.names import EndpointId, UserId
 from tests.agent.books import ALICE, AT_MS, BOB, HELD, opened, totals
 
@@ -143,3 +144,16 @@ def test_an_operator_can_peek_while_the_agent_goes_on(tmp_path: Path) -> None:
         shown = inspection.peek(tmp_path / "l")
         assert shown["ledger"] == book.id
         assert (shown["meters"], shown["up_bytes"], shown["down_bytes"], shown["generation"]) == (1, 3, 5, 7)
+
+
+def test_leases_and_their_serial_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
+    lent = Lease(UserId(1), 1, 0, 100)
+    with opened(tmp_path / "l") as book:
+        book.lend([lent], (), 5)
+        with pytest.raises(ledger.LedgerError):
+            book.lend([Lease(UserId(2), 1, 0, 2**63)], (), 6)
+        assert book.serial == 5
+        book.lend([lent], (), 4)
+        book.lend([], [lent.user], 9)
+    with opened(tmp_path / "l") as book:
+        assert (book.serial, dict(book.leases)) == (5, {})

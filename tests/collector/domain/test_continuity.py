@@ -23,3 +23,13 @@ def test_a_later_gap_has_a_higher_floor(first_ms: int, more_ms: int) -> None:
     assert early is not None
     assert late is not None
     assert early < late < 2**31
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_a_restore_is_suspected_after_a_minute_and_where_a_clock_went_back(gap_ms: int) -> None:
+    suspected = continuity.may_be_restored(NOW_MS - gap_ms, NOW_MS)
+    assert suspected == (abs(gap_ms) > continuity.LENDING_GAP_MS)
+
+
+def test_a_first_start_follows_no_restore() -> None:
+    assert not continuity.may_be_restored(None, NOW_MS)
