@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from collector.domain.events import Event
+from collector.domain.access import SYSTEM
+from collector.domain.events import COLLECTOR, Event, Kind
+from collector.domain.payloads import Data
 from collector.store import events
 from shared.names import QUARTER_MS
 from tests.bench.asked import Asked
@@ -87,7 +89,8 @@ def rounds(bench: Bench) -> Iterator[Figure]:
 
 def _commit_elsewhere(load: Load) -> None:
     """Commit something in another process, as the command line does."""
-    event = Event(at_ms=load.collector.clock.now_ms(), actor="system", kind="LOAD", subject="load")
+    now_ms = load.collector.clock.now_ms()
+    event = Event(at_ms=now_ms, actor=SYSTEM, kind=Kind.COLLECTOR_STARTED, subject=COLLECTOR, data=Data())
     with contextlib.closing(load.collector.store.open()) as data:
         data.write_now(events.append, event)
 

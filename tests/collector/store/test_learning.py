@@ -26,7 +26,7 @@ def _ask(session: Session, node: NodeId | None) -> None:
 @pytest.mark.parametrize("only", [True, False])
 def test_whoever_is_placed_on_a_node_that_was_asked_waits_for_it_and_so_do_those_who_share_his_limit(
     fleet: Fleet,
-    only: bool,  # noqa: FBT001 - one node, or all
+    only: bool,
 ) -> None:
     reseller = Resellers(fleet).made("reseller", quota_bytes=10**9)
     placed = fleet.user(manager=reseller.id)
