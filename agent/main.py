@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 
-from agent import identity, ledger, lock, release
+from agent import geo, identity, ledger, lock, release
 from agent.drivers.base import Driver, DriverError
 from agent.drivers.xray.driver import XrayDriver
 from agent.drivers.xray.options import Options
@@ -83,15 +83,16 @@ async def live(node: Node, stopping: asyncio.Event, place_of: sessions.PlaceOf =
 
 
 async def _connected(settings: Settings, me: identity.Identity, book: Ledger) -> None:
-    link = Link(me)
+    link, places = Link(me), geo.Places.open(settings.geo_city, settings.geo_asn)
     try:
         node = Node(driver=xray(settings), ledger=book, link=link, pace=settings.pace, holding=book.held)
         about = {"node": me.node, "ledger": book.id, "generation": book.held.generation}
         logs.event(LOGGER, logging.INFO, "agent_started", version=release.VERSION, collector=me.url, **about)
         for limitation in node.driver.limitations:
             logs.event(LOGGER, logging.WARNING, "limitation", what=limitation)
-        await live(node, _stopping())
+        await live(node, _stopping(), places.look_up)
     finally:
+        places.close()
         await link.close()
 
 
