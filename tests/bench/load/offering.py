@@ -20,7 +20,7 @@ from tests.bench.load.orders import Order, Outcome, Target
 from tests.bench.load.shape import Shape
 
 #: Beyond what an order may take: logging a thousand nodes in, or resending to the end.
-_SLACK_S = 180.0
+_SLACK_S = 360.0
 
 #: A fresh interpreter each: nothing of the parent's is copied.
 _FRESH = multiprocessing.get_context("spawn")

@@ -40,8 +40,8 @@ class Outcome:
 
     `rows` are users named, once each also where a quarter of an hour ended; `rounds` are those of which the
     collector has confirmed all rows, by node. `answers_ms` are from the moment a report was due, or first
-    sent, to its answer. `begun_late_ms` is the longest that one was sent after it was due: where that is
-    much, the generator was too slow.
+    sent, to its answer. `begun_late_ms` is the longest that one was sent after it was due and the
+    one before was answered: where that is much, the generator was too slow.
     """
 
     rows: int
