@@ -33,10 +33,12 @@ def test_only_users_who_have_rules_are_told(fleet: Fleet) -> None:
 def test_coming_and_going_moves_the_first_and_the_last_connection(fleet: Fleet) -> None:
     alice = fleet.user(1)
     assert (alice.first_connected_ms, alice.last_connected_ms) == (None, None)
-    came = News(turn=Turn.CONNECTED, user=alice.id, at_s=100.0, data={"endpoint": EndpointId(1)})
+    place = {"endpoint": EndpointId(1), "country": None}
+    offence = {"reason": "sessions", "sessions": 3, "max_concurrent": 2, "for_s": 120.0}
+    came = News(turn=Turn.CONNECTED, user=alice.id, at_s=100.0, data=place)
     fleet.db.write_now(sessions.note, [came], NOW_MS, 100.0)
-    went = News(turn=Turn.DISCONNECTED, user=alice.id, at_s=160.0)
-    penalised = News(turn=Turn.PENALISED, user=alice.id, at_s=170.0)
+    went = News(turn=Turn.DISCONNECTED, user=alice.id, at_s=160.0, data={"online_s": 60})
+    penalised = News(turn=Turn.PENALISED, user=alice.id, at_s=170.0, data=offence)
     fleet.db.write_now(sessions.note, [went, penalised], NOW_MS + 90_000, 190.0)
     seen = fleet.seen(alice)
     assert (seen.first_connected_ms, seen.last_connected_ms) == (NOW_MS, NOW_MS + 60_000)
