@@ -6,6 +6,7 @@
 import os
 import sys
 
+from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.demo.stage import Stage
 from tests.kit import lab
@@ -14,7 +15,7 @@ from tests.system import privacy
 _SECONDS = 180.0
 
 
-def measure() -> list[Figure]:
+def measure(_asked: Asked) -> list[Figure]:
     """What was searched and what was found."""
     if reason := lab.why_no_namespaces():
         raise RuntimeError(f"clients need addresses of their own: {reason}")

@@ -31,6 +31,7 @@ from shared.messages import Sighting, Sightings
 from shared.names import MAX_SIGHTINGS, EndpointId, NodeId
 from tests.agent import fleet
 from tests.bench import crowd
+from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.collector.fronts import rig
 
@@ -48,7 +49,7 @@ class Told:
     host_s: float
 
 
-def measure() -> list[Figure]:
+def measure(_asked: Asked) -> list[Figure]:
     """Figures of all parts."""
     told = asyncio.run(_node())
     arriving_s, staying_s = _collector(told.rows)
