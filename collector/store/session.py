@@ -44,7 +44,7 @@ class Session:
     def update_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Set values of rows found by their keys; a row is its keys, then its values. No key comes twice."""
+        """Set values of rows found by their keys: a row is keys, then values. The last of a key counts."""
         self._engine.update_many(table, keys, values, rows)
 
     def insert_many(

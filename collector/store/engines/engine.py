@@ -47,7 +47,7 @@ class Engine(Protocol):
     def update_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Set values of rows found by their keys; a row is its keys, then its values."""
+        """Set values of rows found by their keys: a row is keys, then values. The last of a key counts."""
 
     def insert_many(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str

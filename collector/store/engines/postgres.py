@@ -73,8 +73,9 @@ class Postgres:
     def update_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Set values of rows found by their keys, in one statement."""
-        columns = list(zip(*rows, strict=True))
+        """Set values of rows found by their keys, in one statement, which must find each row once."""
+        last = {tuple(row[: len(keys)]): row for row in rows}
+        columns = list(zip(*last.values(), strict=True))
         if not columns:
             return
         names = (*keys, *values)

@@ -41,6 +41,15 @@ def test_many_rows_are_updated_by_their_keys_and_nothing_is_a_value(db: Database
     assert db.read_now(_leases) == [(1, 1, 10, None), (1, 2, None, 7), (2, 1, MAX_BYTES, None)]
 
 
+def test_of_rows_for_one_key_the_last_counts(db: Database) -> None:
+    db.write_now(_lease, (1, 1, 10), (2, 1, 30))
+    rows = [(1, 1, 11), (2, 1, 31), (1, 1, 12), (2, 1, 32)]
+    db.write_now(
+        lambda session: session.update_many("lease", ("user_id", "ledger_id"), ("total_bytes",), rows)
+    )
+    assert db.read_now(_leases) == [(1, 1, 12, None), (2, 1, 32, None)]
+
+
 def test_a_table_whose_name_is_a_word_of_sql_is_updated_too(db: Database) -> None:
     columns = ("id", "uuid", "name", "status", "terms", "reset", "reset_anchor", "zone", "created_ms")
     row = (1, "u", "n", "active", 1, "never", "calendar", "UTC", 0)
