@@ -13,25 +13,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.core.counting import Count
-from collector.app import endpoints, nodes, quarantine, usage, users
+from agent.loops.node import Node
+from collector.app import endpoints, nodes, quarantine, restarts, usage, users
 from collector.domain import access
 from collector.domain.endpoints import NewEndpoint
+from collector.domain.learning import Word
 from collector.domain.nodes import MAX_LINK_MBPS, NewNode
 from collector.domain.quarantine import Held
 from collector.domain.reports import Received
 from collector.domain.users import NewUser, UsageView
+from collector.store import nodes as stored
 from collector.store.database import Database
 from collector.store.session import Session
 from shared.messages import Past, Report, ReportAnswer, Usage
 from shared.names import EndpointId, NodeId, UserId
 from tests.kit import remembered
 from tests.kit.stores import SqliteStore, Store
-from tests.system import truth
+from tests.system import lent, truth
 from tests.system.happenings import Moment
 
 NODES, ENDPOINTS, USERS = 2, 2, 3
 _FAR_BYTES = 2**60
 _BEGAN_MS = 1_800_000_000_000
+#: How long it takes to restore a copy: longer than what is taken for a restart.
+_AWAY_MS = 10 * 60_000
 _ADMIN = access.Actor(access.Role.ADMIN, 1)
 _FAST = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 
@@ -126,6 +131,7 @@ class Collector:
             order=order,
             returned=tuple(letter.report.returned),
             unleased=tuple(letter.report.unleased),
+            word=_word(letter.report),
         )
         if dies == "before the commit":
             with contextlib.suppress(Killed):
@@ -158,6 +164,8 @@ class Collector:
         self._store.remove()
         self._store = copy.store.copied()
         self._database = self._store.open(alone=True)
+        self.now_ms += _AWAY_MS
+        self._database.write_now(restarts.begin, self.now_ms)
         self.check()
 
     def check(self) -> None:
@@ -172,6 +180,14 @@ class Collector:
             assert truth.within(bill, shown), f"user {view.user} pays {bill}, readings showed {shown}"
             self.bills[view.user] = bill
         self._database.write_now(remembered.rightly)
+
+    def knows(self, node: NodeId, agent: Node) -> None:
+        """What an agent holds is in the books, or its node is asked."""
+        self._database.read_now(lent.rightly, node, agent)
+
+    def asks(self, node: NodeId) -> bool:
+        """Whether a node is asked what it holds."""
+        return self._database.read_now(lent.is_asked, node)
 
     def held_back(self) -> list[Held]:
         """Rows that were not billed."""
@@ -193,10 +209,17 @@ def _killed(session: Session, node: NodeId, report: Received, now_ms: int) -> No
     raise Killed
 
 
+def _word(report: Report) -> Word:
+    return Word(report.serial, report.learning, tuple(report.held), report.held_after, report.untold)
+
+
 def _nodes(database: Database) -> list[NodeId]:
     # The fastest link there may be: amounts here are drawn to be awkward, not to fit a wire.
     wanted = [NewNode(name=f"node-{number}", link_mbps=MAX_LINK_MBPS) for number in range(NODES)]
-    return [database.write_now(nodes.create, new, _ADMIN, _BEGAN_MS).value.id for new in wanted]
+    made = [database.write_now(nodes.create, new, _ADMIN, _BEGAN_MS).value.id for new in wanted]
+    for node in made:
+        database.write_now(stored.enrolled, node, f"node-{node}", b"", _BEGAN_MS)
+    return made
 
 
 def _endpoints(database: Database, node: NodeId) -> tuple[EndpointId, ...]:

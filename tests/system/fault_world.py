@@ -28,10 +28,13 @@ from agent.drivers.base import DriverError
 from agent.link import LinkError
 from shared.messages import Report, ReportAnswer
 from shared.names import LedgerId, NodeId
-from tests.system import collector_side, node_side, truth
+from tests.system import collector_side, lent, node_side, truth
 from tests.system.collector_side import Collector, Ground, Killed, Letter
 from tests.system.happenings import MOMENTS, Fate, Moment, Settled
 from tests.system.node_side import Site
+
+#: Reports in which any node has told what it holds.
+_MOST_PARTS = 20
 
 
 @dataclass
@@ -73,8 +76,14 @@ class World:
         with contextlib.suppress(LinkError):
             site.report()
         self.fates.clear()
+        self._check_lent()
         if len(self.sent) > before:
             self.seen[fate.value] += 1
+
+    def gives_back(self, site: Site) -> None:
+        """A node is asked for a lease of an idle user."""
+        self.seen["lease given back"] += lent.give_back(site.agent, site.limited)
+        self._check_lent()
 
     # --- what the network does ---
 
@@ -193,6 +202,7 @@ class World:
         """An older copy of the database comes back."""
         self.collector.restore(copy)
         self.collector_went_back = True
+        self._check_lent()
         self.seen["collector restored"] += 1
 
     def clock_jumps(self, by_ms: int) -> None:
@@ -215,7 +225,9 @@ class World:
                 # An agent knows what it told, not what was forgotten: after a start it tells everything.
                 self.agent_dies(site)
             site.flush()
+            self._answer(site)
         self._check_told()
+        self._check_lent()
         assert self.collector.held_back() == []
         settled = self._settled()
         if not self.collector_went_back:
@@ -265,6 +277,19 @@ class World:
             self._hear(number)
         assert self.collector.bills == before, "replaying what had been heard changed a bill"
 
+    def _answer(self, site: Site) -> None:
+        for _ in range(_MOST_PARTS):
+            if not self.collector.asks(site.node):
+                return
+            site.agent.tell_all()
+            site.report()
+        raise AssertionError(f"node {site.node} is asked what it holds, and does not answer")
+
+    def _check_lent(self) -> None:
+        for site in self.sites:
+            if not site.went_back:
+                self.collector.knows(site.node, site.agent)
+
     def _check_told(self) -> None:
         for site in self.sites:
             for meter, total in truth.totals(site.memory).items():
@@ -299,4 +324,6 @@ def opened(ground: Ground) -> Iterator[World]:
 
 def _site(ground: Ground, node: NodeId, folder: Path, runner: asyncio.Runner, world: World) -> Site:
     meters = tuple(Meter(user, endpoint) for user in ground.users for endpoint in ground.endpoints[node])
-    return Site(node, meters, folder, runner, world.witness, world.post, lambda: world.collector.now_ms)
+    limited = ground.users[1::2]
+    clock = lambda: world.collector.now_ms  # noqa: E731 - one line of a site's making
+    return Site(node, meters, folder, runner, world.witness, world.post, clock, limited)

@@ -7,7 +7,8 @@ from typing import Literal
 #: Everything that a schedule can meet, by the name it is counted under.
 KINDS = frozenset(
     {
-        *("traffic", "booking", "report", "report lost", "answer lost", "report late", "report repeated"),
+        *("traffic", "booking", "lease given back"),
+        *("report", "report lost", "answer lost", "report late", "report repeated"),
         *("report repeated out of order", "everything replayed"),
         *("collector killed", "collector killed before its commit"),
         *("collector killed between commit and answer", "collector restored", "clock jumped"),

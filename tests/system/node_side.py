@@ -23,8 +23,8 @@ from agent.loops import serving
 from agent.loops.node import Node
 from agent.loops.report import ReportLoop
 from shared.messages import Report, ReportAnswer
-from shared.names import LedgerId, NodeId
-from tests.system import truth
+from shared.names import LedgerId, NodeId, UserId
+from tests.system import lent, truth
 
 #: SQLite makes this file anew after a kill; a copy of it would be of another process.
 _SHARED_MEMORY = "-shm"
@@ -80,11 +80,14 @@ class Site:
     witness: truth.Truth
     post: Callable[[NodeId, Report], ReportAnswer]
     clock: Callable[[], int]
+    limited: tuple[UserId, ...]
     #: Most rows of one report.
     rows: int = 2
     core: Core = field(default_factory=Core)
     memory: truth.Memory = field(default_factory=dict)
     copies: list[Copy] = field(default_factory=list)
+    #: Whether an older copy of its state directory came back.
+    went_back: bool = False
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -100,6 +103,7 @@ class Site:
     def boot(self) -> None:
         """Start an agent on what is in the state directory, as its main program does."""
         self._book = ledger.open_ledger(self._directory / ledger.FILE_NAME)
+        self._book.begin_epoch()
         self.agent = Node(
             driver=self.core,
             ledger=self._book,
@@ -108,6 +112,7 @@ class Site:
             holding=self._book.held,
             clock=self.clock,
         )
+        lent.expect(self.agent, self.limited)
         self.reports = ReportLoop(self.agent, rows=self.rows)
         with contextlib.suppress(DriverError):
             # A core that does not start is the healing loop's: see `mend`.
@@ -152,7 +157,7 @@ class Site:
 
     def report(self) -> None:
         """One report, where there is something to tell. Raises LinkProblem when no answer comes."""
-        if self.agent.unreported or self._book.marked:
+        if self.agent.unreported or self._book.marked or self.agent.loans.learning or self.agent.loans.due:
             self.runner.run(self.reports.once())
 
     def flush(self) -> None:
@@ -174,6 +179,7 @@ class Site:
     def lose_disk(self) -> None:
         """The state directory is gone; the core, which lives in memory, is not."""
         self._end()
+        self.went_back = False
         self._directory = self._fresh()
         self.memory = {}
 
@@ -184,6 +190,7 @@ class Site:
     def restore(self, copy: Copy) -> None:
         """Put an older copy in the place of the state directory; the agent is not running meanwhile."""
         self._end()
+        self.went_back = True
         self._directory = self._copied(copy.directory)
         self.memory = dict(copy.memory)
 

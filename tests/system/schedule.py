@@ -123,6 +123,7 @@ _ACTIONS: Mapping[str, Action] = {
     "agent restarts": lambda world, site, _: world.agent_restarts(site),
     "adoption fails": lambda world, site, _: world.adoption_fails(site),
     "start fails": lambda world, site, _: world.start_fails(site),
+    "gives back": lambda world, site, _: world.gives_back(site),
     "reading fails": lambda world, site, _: world.reading_fails(site),
     "reading late": lambda world, site, _: world.reading_late(site),
     "core dies": lambda world, site, _: world.core_dies(site),

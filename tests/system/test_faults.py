@@ -90,6 +90,10 @@ class Faults(RuleBasedStateMachine):
     def report(self, number: int, fate: Fate) -> None:
         self.world.report(self.world.sites[number], fate)
 
+    @rule(number=sites)
+    def gives_back(self, number: int) -> None:
+        self.world.gives_back(self.world.sites[number])
+
     @rule(number=st.integers(0, 50))
     def deliver_again(self, number: int) -> None:
         if number < len(self.world.sent):

@@ -160,9 +160,21 @@ def test_a_report_that_was_under_way_is_no_answer(story: Story) -> None:
 
     for fleet in story.goes_back(lent):
         assert borrowers.send(fleet, story.a.node, late["said"], LATER_MS).learning == LATER_MS
-        assert borrowers.send(fleet, story.a.node, late["said"], LATER_MS).learning == LATER_MS
         _learned(fleet, story.b, LATER_MS)
         assert _rest(story, fleet, LATER_MS) == 0
+
+
+def test_a_part_of_an_answer_that_came_out_of_order_is_told_again(story: Story) -> None:
+    for fleet in story.goes_back(story.lend_to_a):
+        assert story.a.report(fleet, LATER_MS).learning == LATER_MS
+        sequence, story.a.sequence = story.a.sequence, 0
+        assert story.a.report(fleet, LATER_MS).learning == 0
+        _learned(fleet, story.b, LATER_MS)
+        assert _rest(story, fleet, LATER_MS) == 0
+        story.a.sequence = sequence
+        assert story.a.report(fleet, LATER_MS).learning == LATER_MS
+        assert story.a.report(fleet, LATER_MS).learning == 0
+        assert _rest(story, fleet, LATER_MS) > 0
 
 
 def test_nothing_is_lent_before_the_last_part_of_an_answer(story: Story) -> None:
