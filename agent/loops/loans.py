@@ -64,6 +64,8 @@ class Loans:
     #: Limited users who may not be served now, with the second they may be asked for again.
     barred: dict[UserId, float] = field(default_factory=dict)
     fenced: bool = False
+    #: A report must go whatever it says: the collector may have a question.
+    due: bool = False
     #: The collector's question what is held here, 0 for none; of whom it has not been told yet, by their ids,
     #: and the last of whom it has.
     learning: int = 0
@@ -124,7 +126,7 @@ class Loans:
         return Words(
             returned=tuple(islice(self.returning.values(), most)),
             unleased=tuple(islice(asked, most)),
-            overdue=bool(self.learning) or (bool(self.terms) and quiet_s > leases.KEEP_S),
+            overdue=self.due or bool(self.learning) or (bool(self.terms) and quiet_s > leases.KEEP_S),
             learning=self.learning,
             held=told,
             held_after=self.told,
@@ -166,6 +168,7 @@ class Loans:
         return self.fenced != before
 
     def _asked(self, said: Words, answer: ReportAnswer) -> None:
+        self.due = False
         if answer.learning != self.learning:
             self.learning, self.told = answer.learning, 0
             self.untold = sorted(self.moved.keys() | self.ledger.leases.keys()) if answer.learning else []

@@ -71,11 +71,14 @@ class Node:
         self.borrow()
 
     def tell_all(self) -> None:
-        """Count every total as not told: a collector restored from a backup has forgotten."""
+        """Count every total as not told: a collector restored from a backup has forgotten.
+
+        A report goes even where there is none: the answer may ask what this node holds.
+        """
         now_s = time.monotonic()
         self.unreported = dict.fromkeys(self.ledger.standings, now_s) | self.unreported
-        if self.unreported:
-            self.grew.set()
+        self.loans.due = True
+        self.grew.set()
 
     def wanted(self) -> plan.Wanted:
         """What is to be served now."""
