@@ -54,7 +54,8 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
             leases=lent.value,
             epoch_seen=source.epoch,
             serial=source.serial,
-            learning=source.learning_ms or 0,
+            # Part of an answer that came out of order was not taken: the node is to begin again.
+            learning=(source.learning_ms or 0) if newest else 0,
         ),
         moved | lent.nodes,
         managers=stopping,
