@@ -43,6 +43,7 @@ class Node:
     schedule: Schedule = _NEVER
     period_start_ms: int = 0
     due_ms: int | None = None
+    learning_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,9 @@ class NodeView:
     """A node as the API shows it, with what its agent last said.
 
     `used_up` and `used_down` are raw bytes of its present period, of all time where it has none. They are
-    null in lists, and where the history of the period cannot be read.
+    null in lists, and where the history of the period cannot be read. `learning_ms` is since when the node is
+    asked what it holds, after a backup may have been restored: until it has answered or is revoked, nobody
+    who is or was placed on it is lent more of a limit.
     """
 
     id: NodeId
@@ -78,6 +81,7 @@ class NodeView:
     zone: str
     period_start_ms: int
     next_reset_ms: int | None
+    learning_ms: int | None
     used_up: int | None = None
     used_down: int | None = None
 

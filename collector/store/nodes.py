@@ -15,7 +15,7 @@ from shared.names import NodeId
 
 _SELECT = """
     SELECT id, name, region, link_mbps, revoked, enrolled_ms, generation, acknowledged, created_ms,
-           last_seen_ms, reset, zone, reset_day, reset_month, period_start_ms, due_ms
+           last_seen_ms, reset, zone, reset_day, reset_month, period_start_ms, due_ms, learning_ms
     FROM node
 """
 _MODES = {mode.value: mode for mode in Mode}
@@ -172,7 +172,7 @@ def _changeable(node: Node) -> tuple[object, ...]:
 
 def _node(row: tuple[Any, ...]) -> Node:
     number, name, region, link, revoked, enrolled_ms, generation, acknowledged, created, seen = row[:10]
-    mode, zone, day, month, period_start_ms, due_ms = row[10:]
+    mode, zone, day, month, period_start_ms, due_ms, learning_ms = row[10:]
     return Node(
         id=number,
         name=name,
@@ -187,6 +187,7 @@ def _node(row: tuple[Any, ...]) -> Node:
         schedule=Schedule(mode=_MODES[mode], zone=zone, day=day, month=month),
         period_start_ms=period_start_ms,
         due_ms=due_ms,
+        learning_ms=learning_ms,
     )
 
 
@@ -218,4 +219,5 @@ def _view(node: Node, heartbeat: bytes | None, failures: dict[str, str]) -> Node
         zone=node.schedule.zone,
         period_start_ms=node.period_start_ms,
         next_reset_ms=node.due_ms,
+        learning_ms=node.learning_ms,
     )

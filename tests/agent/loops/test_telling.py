@@ -178,6 +178,23 @@ def test_leases_that_outlived_their_term_are_given_up_before_anybody_answers(tmp
     asyncio.run(scenario())
 
 
+def test_a_node_with_nothing_to_tell_reports_after_an_outage_and_hears_the_question(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector = Collector(learning=44)
+        async with fleet.node(tmp_path, collector, MemoryDriver()) as node:
+            report = ReportLoop(node)
+            for _ in range(2):
+                await report.once()
+            assert [one.learning for one in collector.reports] == [0, 44]
+            collector.learning = 0
+            await report.once()
+            await SyncLoop(node).compare_once()
+            await report.once()
+            assert [told(one) for one in collector.reports] == [([], 0, 0)] * 4
+
+    asyncio.run(scenario())
+
+
 def test_a_report_says_no_more_of_leases_than_fits(tmp_path: Path) -> None:
     async def scenario() -> None:
         collector = staffed()

@@ -90,7 +90,9 @@ def test_what_was_lent_after_the_backup_is_not_lent_to_another_node(story: Story
         held = story.a.ceiling(story.user)
         assert _rest(story, fleet, LATER_MS) == 0
         assert story.a.ceiling(story.user) == held
+        assert fleet.db.read_now(nodes.one, story.a.node, LATER_MS).learning_ms == LATER_MS
         _learned(fleet, story.a, LATER_MS)
+        assert fleet.db.read_now(nodes.one, story.a.node, LATER_MS).learning_ms is None
         assert _rest(story, fleet, LATER_MS) > 0
         assert story.a.ceiling(story.user) == held
         story.a.give_back(story.user)

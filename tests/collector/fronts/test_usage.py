@@ -88,6 +88,9 @@ def test_a_bad_row_spoils_no_good_row_and_is_shown_with_its_reason(rig: Rig, bad
         json.dumps({"ledger": "l", "rows": [], "epoch": 10**30}).encode(),
         json.dumps({"ledger": "l", "rows": [], "sequence": -1}).encode(),
         json.dumps({"ledger": "l", "rows": [], "returned": [[1, 1, 0, -(10**30)]]}).encode(),
+        json.dumps({"ledger": "l", "rows": [], "held": [[1, 1, 0, -1]]}).encode(),
+        json.dumps({"ledger": "l", "rows": [], "serial": -1}).encode(),
+        json.dumps({"ledger": "l", "rows": [], "untold": 2**63}).encode(),
     ],
     ids=lambda content: content[:40],
 )
@@ -102,6 +105,17 @@ def test_a_report_with_too_many_rows_is_refused(rig: Rig) -> None:
     node = rig.joined()
     rows = [[1, 1, 0, 0]] * (MAX_REPORT_ROWS + 1)
     answer = rig.send("POST", PATH, {"ledger": "l", "rows": rows}, token=node.token)
+    assert answer.status_code == 400
+    assert str(MAX_REPORT_ROWS) in answer.json()["detail"]
+
+
+def test_what_a_node_is_asked_for_counts_as_rows(rig: Rig) -> None:
+    node = rig.joined()
+    held = [[1 + number, 1, 0, 10**15, 10**15, 10**15] for number in range(MAX_REPORT_ROWS)]
+    report = {"ledger": "l", "rows": [], "held": held, "serial": 5, "learning": 6}
+    assert rig.send("POST", PATH, report, token=node.token).status_code == 200
+    report["rows"] = [[1, 1, 0, 0]]
+    answer = rig.send("POST", PATH, report, token=node.token)
     assert answer.status_code == 400
     assert str(MAX_REPORT_ROWS) in answer.json()["detail"]
 
