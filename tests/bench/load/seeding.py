@@ -155,7 +155,7 @@ class _Copies:
         found = [(user, self.patterns[self.shape.limited(user)]) for user in numbers]
         _insert(session, tables.User, [_user(self.shape, user, like) for user, like in found])
         _insert(session, tables.Counter, [like.counter | {"user_id": user} for user, like in found])
-        _insert(session, tables.Event, [_event(user, like) for user, like in found])
+        _insert(session, tables.Event, [_event(self.shape, user, like) for user, like in found])
         served = [(user, NodeId(node)) for user in numbers for node in self.shape.nodes_of(user)]
         assigned = [{"user_id": user, "endpoint_id": shapes.endpoint(node)} for user, node in served]
         for table in (tables.Assignment, tables.Placing):
@@ -187,8 +187,10 @@ def _user(shape: Shape, user: UserId, like: _Pattern) -> Row:
     return like.user | own | {"name": new.name, "name_key": new.name, "manager_id": new.manager}
 
 
-def _event(user: UserId, like: _Pattern) -> Row:
-    data = msgspec.json.decode(like.event["data"]) | {"name": f"user-{user}"}
+def _event(shape: Shape, user: UserId, like: _Pattern) -> Row:
+    new, _ = asked_for(shape, user)
+    own = {"name": new.name, "manager": new.manager, "endpoints": sorted(new.endpoints)}
+    data = msgspec.json.decode(like.event["data"]) | own
     row = like.event | {"subject": f"user:{user}", "data": msgspec.json.encode(data)}
     return {name: value for name, value in row.items() if name != "id"}
 
