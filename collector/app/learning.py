@@ -61,7 +61,7 @@ def _ask(session: Session, source: Source, word: Word, now_ms: int) -> None:
 def _keep(session: Session, source: Source, word: Word, now_ms: int) -> None:
     told = {one.user: Ceilings(one.total, one.up, one.down) for one in word.held if 0 < one.user <= MAX_ID}
     known = leases.between(session, source, word.after, word.last)
-    others = [user for user in told.keys() | known.keys() if told.get(user) != known.get(user)]
+    others = [user for user in told.keys() | known.keys() if judging.differs(known.get(user), told.get(user))]
     people = {
         number: user
         for number, user in users.among(session, others).items()

@@ -27,6 +27,7 @@ What is not promised: that a limit holds
 from enum import Enum, auto
 from typing import NamedTuple
 
+from collector.domain.leases import Ceilings
 from shared.messages import Lease
 from shared.names import LEASE_TERM_S
 
@@ -74,6 +75,16 @@ def heard(word: Word, serial: int, asked: int | None) -> Verdict:
     if word.learning != asked:
         return Verdict.WAITING
     return Verdict.TOLD if word.untold else Verdict.LEARNED
+
+
+def differs(known: Ceilings | None, told: Ceilings | None) -> bool:
+    """Whether what a node tells of a user is other than what was known; a node tells of every kind of limit.
+
+    Kinds for which nothing was given do not matter where something was given for another.
+    """
+    if known is None or known == Ceilings():
+        return told is not None
+    return told is None or any(one is not None and one != two for one, two in zip(known, told, strict=True))
 
 
 def stale(verdict: Verdict, asked_ms: int | None, now_ms: int) -> bool:

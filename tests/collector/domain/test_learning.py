@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from agent.core import leases as held
 from collector.domain import learning
 from collector.domain.learning import Verdict, Word
+from collector.domain.leases import Ceilings
 from shared.messages import Lease
 from shared.names import UserId
 
@@ -47,6 +48,18 @@ def test_the_parts_of_an_answer_cover_every_user_once(numbers: list[int], most: 
         after = last
     for one in (*numbers, *range(1, 10)):
         assert sum(begin < one and (end is None or one <= end) for begin, end in covered) == 1
+
+
+@given(st.tuples(*[st.none() | NUMBERS] * 3), st.tuples(*[NUMBERS] * 3))
+def test_what_is_told_differs_unless_it_is_what_was_given(
+    given_: tuple[int | None, int | None, int | None], told: tuple[int, int, int]
+) -> None:
+    known = Ceilings(*given_)
+    same = Ceilings(*(two if one is None else one for one, two in zip(given_, told, strict=True)))
+    assert learning.differs(known, same) == (known == Ceilings())
+    assert learning.differs(known, Ceilings(*told)) == (known == Ceilings() or same != Ceilings(*told))
+    assert learning.differs(known, None) == (known != Ceilings())
+    assert learning.differs(None, Ceilings(*told))
 
 
 @given(st.integers(0, 10**9))
