@@ -5,6 +5,7 @@ collector. What always holds: every byte of both directions is passed on unchang
 """
 
 import contextlib
+import select
 import socket
 import socketserver
 import ssl
@@ -43,25 +44,36 @@ class _Call(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
-        """Pass on in both directions until either side ends."""
+        """Pass on in both directions until either side ends.
+
+        By one thread: two of them in one TLS connection get into each other's way.
+        """
         with contextlib.suppress(OSError), self.server.upstream() as there:
-            back = threading.Thread(target=self._back, args=(there,), daemon=True)
-            back.start()
-            self._copy(self.request, there, self.server.said)
-            with contextlib.suppress(OSError):
-                there.shutdown(socket.SHUT_RDWR)
-            back.join(5)
+            while self._passed_on(there):
+                pass
 
-    def _back(self, there: ssl.SSLSocket) -> None:
-        self._copy(there, self.request, self.server.answered)
-        with contextlib.suppress(OSError):
-            self.request.shutdown(socket.SHUT_RDWR)
+    def _passed_on(self, there: ssl.SSLSocket) -> bool:
+        ready = [there] if there.pending() else select.select([self.request, there], [], [])[0]
+        if self.request in ready:
+            data = self.request.recv(_CHUNK_BYTES)
+            self.server.said += data
+            there.sendall(data)
+            if not data:
+                return False
+        return there not in ready or self._answered(there)
 
-    def _copy(self, one: socket.socket, other: socket.socket, kept: bytearray) -> None:
-        with contextlib.suppress(OSError):
-            while data := one.recv(_CHUNK_BYTES):
-                kept += data
-                other.sendall(data)
+    def _answered(self, there: ssl.SSLSocket) -> bool:
+        # What is readable may be a ticket of TLS's own, with nothing behind it to wait for.
+        there.setblocking(False)
+        try:
+            data = there.recv(_CHUNK_BYTES)
+        except ssl.SSLWantReadError:
+            return True
+        finally:
+            there.settimeout(60)
+        self.server.answered += data
+        self.request.sendall(data)
+        return bool(data)
 
 
 @contextlib.contextmanager
