@@ -129,8 +129,14 @@ def join(collector: Collector, agent: Agent, name: str, through: str | None = No
 
     `through` is another address by which the agent shall reach the collector.
     """
-    line = collector.cli("node", "enroll", name)
-    done = agent.enroll(f"tidegate-agent enroll {through} {line['token']}" if through else line["command"])
+    for _ in range(5):
+        line = collector.cli("node", "enroll", name)
+        done = agent.enroll(
+            f"tidegate-agent enroll {through} {line['token']}" if through else line["command"]
+        )
+        # A busy machine may keep the collector from answering in time; whoever enrols a node tries again.
+        if "did not answer in time" not in (done.err or done.out):
+            break
     if done.status:
         raise RuntimeError(f"tidegate-agent enroll ended with {done.status}: {done.err or done.out}")
     return int(line["node"])
