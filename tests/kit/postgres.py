@@ -28,6 +28,7 @@ from collector.store.address import Address
 from collector.store.database import Database
 from tests.kit import programs, waiting
 
+_LEFT_BEHIND = "tidegate-postgres-"
 OWNER, GUARDED = "tidegate", "guarded"
 _START_S = 60.0
 _FAST = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
@@ -164,9 +165,10 @@ class Cluster:
 def cluster(*, durable: bool = False) -> Iterator[Cluster]:
     """A running server of one's own; a `durable` one is on a disk and keeps what it has said."""
     place = require()
-    parent = _FAST if _FAST.is_dir() and not durable else None
+    parent = _FAST if _FAST.is_dir() and not durable else Path(tempfile.gettempdir())
+    _remove_leftovers(parent)
     with tempfile.TemporaryDirectory(
-        prefix="tidegate-postgres-", dir=parent, ignore_cleanup_errors=True
+        prefix=f"{_LEFT_BEHIND}{os.getpid()}-", dir=parent, ignore_cleanup_errors=True
     ) as name:
         directory = Path(name)
         if os.geteuid() == 0:
@@ -180,6 +182,14 @@ def cluster(*, durable: bool = False) -> Iterator[Cluster]:
             yield made
         finally:
             made.stop()
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove what runs that were killed left behind; their servers died with them."""
+    for left in parent.glob(f"{_LEFT_BEHIND}*-*"):
+        pid = left.name.removeprefix(_LEFT_BEHIND).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _initialise(place: Path, directory: Path) -> None:
