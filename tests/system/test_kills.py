@@ -6,6 +6,7 @@ import pytest
 
 from tests.kit import fleet as fleets
 from tests.kit.fleet import Fleet
+from tests.kit.postgres import Cluster
 from tests.system import kills
 
 pytestmark = pytest.mark.e2e
@@ -37,6 +38,14 @@ def test_twenty_kills_of_agent_and_collector_lose_and_double_no_byte(fleet: Flee
 
 def test_kills_of_agent_and_collector_do_not_touch_a_limited_user_either(fleet: Fleet) -> None:
     assert_exact(kills.sparing_the_core(fleet, seed=_SEED, kills=6, limited=True))
+
+
+@pytest.mark.postgres
+def test_kills_lose_and_double_no_byte_on_postgresql_either(cluster: Cluster) -> None:
+    url = cluster.socket_url(cluster.make())
+    wishes = fleets.Wishes(collector={"TIDEGATE_COLLECTOR_DATABASE_URL": url})
+    with fleets.opened(("home",), wishes) as on_postgres:
+        assert_exact(kills.sparing_the_core(on_postgres, seed=_SEED, kills=6))
 
 
 def test_a_killed_core_takes_with_it_at_most_what_passed_since_the_last_reading(fleet: Fleet) -> None:
