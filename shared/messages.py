@@ -5,10 +5,11 @@ repeated, reordered or replayed and the bill is the same. An item of desired sta
 an item without a body is one that the node must no longer serve.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from shared import endpoints
 from shared.names import EndpointId, LedgerId, NodeId, UserId
 
 
@@ -60,20 +61,32 @@ class Token(Message, frozen=True, omit_defaults=False):
 
 
 class Endpoint(Message, frozen=True, tag="endpoint"):
-    """One way into a node."""
+    """One way into a node.
+
+    `extra` is merged into what the core is configured with for this endpoint: what no typed part can say.
+    """
 
     endpoint: EndpointId
-    protocol: Literal["vless"]
+    protocol: endpoints.Protocol
     port: int
     listen: str = "0.0.0.0"  # noqa: S104 - an endpoint is there to be reached
+    transport: endpoints.Transport = endpoints.Tcp()
+    security: endpoints.Security = endpoints.Plain()
+    options: endpoints.Options | None = None
+    extra: dict[str, Any] | None = None
 
 
 class Account(Message, frozen=True, tag="account"):
-    """One user on one endpoint, with the credential of that protocol."""
+    """One user on one endpoint; what a protocol has in place of the UUID is derived from it.
+
+    `peer` is the user of a WireGuard endpoint, whose keys are his own.
+    """
 
     user: UserId
     endpoint: EndpointId
     uuid: str
+    peer: endpoints.Peer | None = None
+    rate: endpoints.Rate | None = None
     #: Whether the user has limits: then a node serves him under a lease only. Leases given under other terms
     #: are void.
     terms: int | None = None

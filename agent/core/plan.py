@@ -11,6 +11,8 @@ What always holds:
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 from agent.core.counting import Meter
 from agent.core.served import Served
 from shared.messages import Account, DesiredState, Endpoint, Item
@@ -112,7 +114,7 @@ def wanted(
             continue
         if body.endpoint in endpoints:
             # A core knows nothing of terms: whoever is lent anew, or adopted, is not served anew.
-            served = Account(user=body.user, endpoint=body.endpoint, uuid=body.uuid)
+            served = body if body.terms is None else msgspec.structs.replace(body, terms=None)
             accounts[Meter(body.user, body.endpoint)] = served
         else:
             failures[key] = f"endpoint {body.endpoint} is not served by this node"

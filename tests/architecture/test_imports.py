@@ -26,7 +26,11 @@ class Rule:
 
 RULES = (
     Rule("shared", ("msgspec", "jwt"), "the contract depends on neither program"),
-    Rule("agent.core", ("shared",), "decisions are pure, so that they can be tested for every input"),
+    Rule(
+        "agent.core",
+        ("shared", "msgspec"),
+        "decisions are pure, so that they can be tested for every input",
+    ),
     Rule(
         "agent.drivers",
         ("agent.core", "shared", "grpc", "google.protobuf", "pyroute2", "xray", "psutil", "msgspec"),

@@ -1,0 +1,26 @@
+"""What each protocol has in place of a user's UUID (row H1).
+
+What always holds: a user has one secret, his UUID; every credential follows from it, so node, collector and
+links never disagree, and a new UUID changes them all.
+"""
+
+import base64
+import hashlib
+import uuid
+
+_SHADOWSOCKS = b"tidegate shadowsocks 2022 "
+#: Bytes of a key by method (SIP022 section 2.2).
+_KEY_BYTES = {"2022-blake3-aes-128-gcm": 16, "2022-blake3-aes-256-gcm": 32}
+
+
+def password(identity: str) -> str:
+    """The password of Trojan, of Shadowsocks before 2022 and of Hysteria."""
+    return str(uuid.UUID(identity))
+
+
+def shadowsocks(identity: str, method: str) -> str:
+    """The password of Shadowsocks under this method; those of 2022 want a key of its length in base64."""
+    size = _KEY_BYTES.get(method)
+    if size is None:
+        return password(identity)
+    return base64.b64encode(hashlib.sha256(_SHADOWSOCKS + uuid.UUID(identity).bytes).digest()[:size]).decode()
