@@ -98,7 +98,7 @@ def _check(chosen: argparse.Namespace, settings: Settings) -> int:
     except identity.IdentityError as error:
         problems.append(str(error))
     try:
-        limitations = list(main.xray(settings).limitations)
+        limitations = [limit for driver in main.drivers(settings) for limit in driver.limitations]
     except ValueError as error:
         limitations = []
         problems.append(str(error))

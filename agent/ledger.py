@@ -51,9 +51,9 @@ class Ledger:
         self._path = path
         facts = dict(connection.execute("SELECT name, value FROM facts"))
         self.id = LedgerId(facts["id"])
-        self._generation: str | None = facts.get("core_generation")
+        self._sources = ledger_file.sources(facts)
         self._left: set[str] = set()
-        #: The quarter of an hour in which the interval since the last reading began; 0 before the first.
+        #: The quarter of an hour of the last reading; 0 before the first.
         self.quarter = int(facts.get("quarter", 0))
         #: Whether there are totals of earlier quarters to tell.
         self.marked = bool(connection.execute(ledger_marks.ANY).fetchall())
@@ -75,10 +75,10 @@ class Ledger:
         """Every meter ever counted."""
         return MappingProxyType(self._standings)
 
-    @property
-    def core_generation(self) -> str | None:
-        """The core that was counted last; another one has counted for another ledger."""
-        return self._generation
+    def generation(self, source: str = "") -> str | None:
+        """The process of a source that was counted last; another one has counted for another ledger."""
+        counted = self._sources.get(source)
+        return None if counted is None else counted.generation
 
     @property
     def leases(self) -> Mapping[UserId, Lease]:
@@ -103,23 +103,23 @@ class Ledger:
         if reading.generation in self._left:
             raise LedgerError("a reading arrived from a core that had been replaced: it was not booked")
         now = marks.quarter(at_ms)
-        before = self._standings
-        changed = meter.advance(before, reading, self.quarter or now, self.confirmed)
-        renewed = reading.generation != self._generation
-        if not changed and not renewed and now == self.quarter:
+        before, last = self._standings, self._sources.get(reading.source)
+        changed = meter.advance(before, reading, (last.quarter if last else 0) or now, self.confirmed)
+        counted = ledger_file.Source(reading.generation, now)
+        if not changed and counted == last and now == self.quarter:
             return {}
         left = marks.left_behind(before, changed, self.confirmed)
         with self._commit() as db:
             db.executemany(_BOOK, ((*which, *standing) for which, standing in changed.items()))
-            if renewed:
-                ledger_file.put(db, "core_generation", reading.generation)
+            if counted != last:
+                ledger_file.put_source(db, reading.source, counted)
             if left:
                 ledger_marks.keep(db, left)
             if now != self.quarter:
                 self._turn(db, now)
-        if renewed and self._generation is not None:
-            self._left.add(self._generation)
-        self._generation, self.quarter = reading.generation, now
+        if last is not None and last.generation != counted.generation:
+            self._left.add(last.generation)
+        self._sources[reading.source], self.quarter = counted, now
         self.marked = self.marked or bool(left)
         self.confirmed.difference_update(changed)
         grown = {

@@ -6,6 +6,7 @@ What always holds: a version is never edited; a new file takes the same steps as
 import sqlite3
 import uuid
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,6 +15,17 @@ from agent.core import meter, plan
 from agent.core.counting import Meter
 from shared.messages import Item, Lease
 from shared.names import EndpointId, UserId
+
+_GENERATION = "core_generation"
+_QUARTER = "core_quarter"
+
+
+class Source(NamedTuple):
+    """What counts: its process, and the quarter of an hour in which the interval since its reading began."""
+
+    generation: str
+    quarter: int
+
 
 _SCHEMA = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
@@ -71,6 +83,21 @@ def prepare(db: sqlite3.Connection) -> bool:
 def put(db: sqlite3.Connection, name: str, value: str | int) -> None:
     """Set one small fact."""
     db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def put_source(db: sqlite3.Connection, name: str, source: Source) -> None:
+    """Keep which process of a source was read last, and when."""
+    put(db, _GENERATION + name, source.generation)
+    put(db, _QUARTER + name, source.quarter)
+
+
+def sources(facts: Mapping[str, Any]) -> dict[str, Source]:
+    """What was counted, by name; an older agent knew of one source only, and kept no quarter with it."""
+    names = [fact.removeprefix(_GENERATION) for fact in facts if fact.startswith(_GENERATION)]
+    return {
+        name: Source(facts[_GENERATION + name], int(facts.get(_QUARTER + name, facts.get("quarter", 0))))
+        for name in names
+    }
 
 
 def standings(db: sqlite3.Connection) -> dict[Meter, meter.Standing]:

@@ -19,7 +19,7 @@ from agent.loops import serving, sessions
 from agent.loops.heal import HealLoop
 from agent.loops.heartbeat import HeartbeatLoop
 from agent.loops.meter import MeterLoop
-from agent.loops.node import Node
+from agent.loops.node import Core, Node
 from agent.loops.report import ReportLoop
 from agent.loops.sync import SyncLoop
 from agent.settings import Settings
@@ -31,8 +31,12 @@ _STOP_S = 8.0
 _LAST_REPORT_S = 3.0
 
 
-def xray(settings: Settings) -> Driver:
-    """The core of this node. Raises ValueError for settings that cannot work together."""
+def drivers(settings: Settings) -> list[Driver]:
+    """The cores of this node. Raises ValueError for settings that cannot work together."""
+    return [_xray(settings)]
+
+
+def _xray(settings: Settings) -> XrayDriver:
     return XrayDriver(
         Options(
             run_dir=settings.run_dir,
@@ -71,7 +75,7 @@ async def live(node: Node, stopping: asyncio.Event, place_of: sessions.PlaceOf =
         sync.run_compare,
         sync.run_retry,
         HeartbeatLoop(node).run,
-        HealLoop(node).run,
+        *(HealLoop(node, core).run for core in node.cores),
         sessions.SessionsLoop(node, place_of).run,
     )
     async with asyncio.TaskGroup() as group:
@@ -85,10 +89,16 @@ async def live(node: Node, stopping: asyncio.Event, place_of: sessions.PlaceOf =
 async def _connected(settings: Settings, me: identity.Identity, book: Ledger) -> None:
     link, places = Link(me), geo.Places.open(settings.geo_city, settings.geo_asn)
     try:
-        node = Node(driver=xray(settings), ledger=book, link=link, pace=settings.pace, holding=book.held)
+        node = Node(
+            cores=[Core(driver) for driver in drivers(settings)],
+            ledger=book,
+            link=link,
+            pace=settings.pace,
+            holding=book.held,
+        )
         about = {"node": me.node, "ledger": book.id, "generation": book.held.generation}
         logs.event(LOGGER, logging.INFO, "agent_started", version=release.VERSION, collector=me.url, **about)
-        for limitation in node.driver.limitations:
+        for limitation in [limit for core in node.cores for limit in core.driver.limitations]:
             logs.event(LOGGER, logging.WARNING, "limitation", what=limitation)
         await live(node, _stopping(), places.look_up)
     finally:

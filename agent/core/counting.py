@@ -23,7 +23,11 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """All counters of one process at one moment. A meter that never carried a byte may be missing."""
+    """All counters of one process at one moment. A meter that never carried a byte may be missing.
+
+    `source` names what counts beyond the end of that process: its next one has the same.
+    """
 
     generation: str
     counts: Mapping[Meter, Count]
+    source: str = ""

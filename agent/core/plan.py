@@ -9,7 +9,7 @@ What always holds:
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import msgspec
 
@@ -61,10 +61,11 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Steps from what is served to what is wanted; a restart makes the other two needless."""
+    """Steps from what is served to what is wanted, in this order; a changed endpoint closes, then opens."""
 
-    restart: bool
     leaving: tuple[Meter, ...]
+    closing: tuple[EndpointId, ...]
+    opening: tuple[Endpoint, ...]
     joining: tuple[Account, ...]
 
 
@@ -99,14 +100,21 @@ def wanted(
     refused: Mapping[EndpointId, RefusedEndpoint],
     running: Served,
     allowed: Callable[[Account], bool] = lambda _: True,
+    protocols: Container[str] | None = None,
 ) -> Wanted:
     """What is to be served now; `allowed` says whether an account may be, by leases and penalties.
 
-    A refused endpoint goes on as it ran before; where it did not run, it and its accounts are left out.
+    A refused endpoint goes on as it ran before; where it did not run, it and its accounts are left out, and
+    so are endpoints of other protocols than these.
     """
     if held.revoked:
         return Wanted(Served(), {})
     endpoints, failures = _endpoints(held, refused, running)
+    if protocols is not None:
+        for other in [one for one in endpoints.values() if one.protocol not in protocols]:
+            del endpoints[other.endpoint]
+            reason = f"no core of this node serves the protocol {other.protocol}"
+            failures[endpoint_key(other.endpoint)] = reason
     accounts: dict[Meter, Account] = {}
     for key, item in held.items.items():
         body = item.body
@@ -123,11 +131,47 @@ def wanted(
 
 def difference(want: Served, running: Served) -> Plan:
     """The steps from what runs to what is wanted."""
+    closing = tuple(key for key, one in running.endpoints.items() if want.endpoints.get(key) != one)
+    opening = tuple(one for key, one in want.endpoints.items() if running.endpoints.get(key) != one)
+    anew = {*closing, *(one.endpoint for one in opening)}
     leaving = tuple(
-        meter for meter, account in running.accounts.items() if want.accounts.get(meter) != account
+        meter
+        for meter, account in running.accounts.items()
+        if want.accounts.get(meter) != account or meter.endpoint in anew
     )
-    joining = tuple(a for meter, a in want.accounts.items() if running.accounts.get(meter) != a)
-    return Plan(restart=want.endpoints != running.endpoints, leaving=leaving, joining=joining)
+    joining = tuple(
+        account
+        for meter, account in want.accounts.items()
+        if running.accounts.get(meter) != account or meter.endpoint in anew
+    )
+    return Plan(leaving=leaving, closing=closing, opening=opening, joining=joining)
+
+
+def part(whole: Served, protocols: Container[str]) -> Served:
+    """What of this is for a core that serves these protocols."""
+    endpoints = {key: one for key, one in whole.endpoints.items() if one.protocol in protocols}
+    if len(endpoints) == len(whole.endpoints):
+        return whole
+    return Served(endpoints, {m: a for m, a in whole.accounts.items() if m.endpoint in endpoints})
+
+
+def together(parts: Iterable[Served]) -> Served:
+    """What several cores serve."""
+    every = list(parts)
+    if len(every) == 1:
+        return every[0]
+    endpoints = {key: one for part in every for key, one in part.endpoints.items()}
+    return Served(endpoints, {meter: one for part in every for meter, one in part.accounts.items()})
+
+
+def placed(running: Served, endpoint: Endpoint) -> Served:
+    """What runs once this endpoint is open; nobody is served there yet."""
+    return Served({**running.endpoints, endpoint.endpoint: endpoint}, running.accounts)
+
+
+def withdrawn(running: Served, endpoint: EndpointId) -> Served:
+    """What runs once this endpoint is closed."""
+    return Served({key: e for key, e in running.endpoints.items() if key != endpoint}, running.accounts)
 
 
 def without(running: Served, meters: Iterable[Meter]) -> Served:

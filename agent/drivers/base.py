@@ -36,23 +36,56 @@ class CoreDownError(DriverError):
     """The core is not running: nothing was read or changed."""
 
 
+class RestartNeededError(DriverError):
+    """The core can do this with a new start only, which ends every connection."""
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A core that was taken over, and what it serves; `stale` when it must be started anew to serve on."""
+
+    served: Served
+    stale: bool = False
+
+
 class Driver(Protocol):
     """One core program on this node."""
 
+    #: What the core is called in logs and in the ledger.
+    name: str
+    #: The protocols whose endpoints it serves.
+    protocols: frozenset[str]
     #: What this driver cannot do here, in sentences for the operator, known before it starts.
     limitations: tuple[str, ...]
 
-    async def adopt(self) -> Served | None:
+    async def adopt(self) -> Adopted | None:
         """Take over a core that an earlier agent left running; None when there is none to take over."""
 
     async def start(self, served: Served) -> None:
-        """Start the core serving exactly this. Raises DriverError with the reason when it cannot."""
+        """Have the core serve exactly this, from a new start where it does not run as it ought to.
+
+        What must be started anew has been read for the last time; what need not be is left alone. Raises
+        DriverError with the reason when it cannot.
+        """
 
     async def stop(self) -> None:
         """End the core and wait until it is gone. Success when it was not running."""
 
     async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
         """Why these could not be served, as far as can be told without touching what runs."""
+
+    async def check(self, endpoint: Endpoint) -> None:
+        """See whether the core would take this endpoint, without touching what runs. Raises DriverError."""
+
+    async def place(self, endpoint: Endpoint, accounts: Sequence[Account]) -> dict[Meter, str]:
+        """Serve one more endpoint and these of it, without touching others; the refused, with the reason.
+
+        Raises RestartNeededError where only a new start can do it, DriverError when the core refuses the
+        endpoint: nothing of it is left then.
+        """
+
+    async def withdraw(self, endpoint: EndpointId) -> None:
+        """Stop listening there for good; its connections live on. Success when it was not served."""
 
     async def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
         """Serve these too, without touching others; returns the refused ones with the reason."""
@@ -66,8 +99,8 @@ class Driver(Protocol):
     async def cut_all(self) -> Cut:
         """End every live connection, before a last reading and a stop."""
 
-    async def read(self) -> Reading:
-        """Read all counters. Raises CoreDownError when there is nothing to read from."""
+    async def read(self) -> Sequence[Reading]:
+        """Read all counters, by source. Raises CoreDownError when there is nothing to read from."""
 
     async def sessions(self) -> Sequence[Session]:
         """Who is connected now, and from which addresses; each is named once. To be hashed and forgotten."""

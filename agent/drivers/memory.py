@@ -25,6 +25,8 @@ class MemoryDriver(base.Driver):
     """
 
     limitations: tuple[str, ...] = ()
+    name = "memory"
+    protocols: frozenset[str] = frozenset({"vless"})
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -32,6 +34,7 @@ class MemoryDriver(base.Driver):
         self.homes: dict[counting.Meter, set[Address]] = {}
         self.hanging = False
         self.taken_ports: set[int] = set()
+        self.source = ""
         self.gate: asyncio.Event | None = None
         self._generations = (f"memory-{number}" for number in itertools.count(1))
         self._generation: str | None = None
@@ -78,10 +81,10 @@ class MemoryDriver(base.Driver):
 
     # --- what the loops do with it ---
 
-    async def adopt(self) -> Served | None:
+    async def adopt(self) -> base.Adopted | None:
         """What runs already, as an agent that restarts finds it."""
         await self._called("adopt")
-        return self._served if self._generation else None
+        return base.Adopted(self._served) if self._generation else None
 
     async def start(self, served: Served) -> None:
         """Begin a new generation, which does not hang."""
@@ -99,6 +102,28 @@ class MemoryDriver(base.Driver):
     async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
         """Those whose port a test has taken."""
         return {e.endpoint: f"port {e.port} is taken" for e in endpoints if e.port in self.taken_ports}
+
+    async def check(self, endpoint: Endpoint) -> None:
+        """Refuse those whose port is none."""
+        await self._called("check")
+        if endpoint.port == 0:
+            raise base.DriverError("port 0 cannot be listened on")
+
+    async def place(self, endpoint: Endpoint, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
+        """Serve one more endpoint and these of it."""
+        await self._called("place")
+        self._running()
+        endpoints = {**self._served.endpoints, endpoint.endpoint: endpoint}
+        self._served = Served(endpoints=endpoints, accounts=self._served.accounts)
+        return await self.add(accounts) if accounts else {}
+
+    async def withdraw(self, endpoint: EndpointId) -> None:
+        """Serve an endpoint no longer; live connections stay."""
+        await self._called("withdraw")
+        self._running()
+        endpoints = {key: one for key, one in self._served.endpoints.items() if key != endpoint}
+        accounts = {m: one for m, one in self._served.accounts.items() if m.endpoint != endpoint}
+        self._served = Served(endpoints=endpoints, accounts=accounts)
 
     async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these; refuses those of endpoints that are not served."""
@@ -138,10 +163,10 @@ class MemoryDriver(base.Driver):
         self._served = Served()
         return base.Cut(ended)
 
-    async def read(self) -> counting.Reading:
+    async def read(self) -> Sequence[counting.Reading]:
         """All counters of this generation."""
         await self._called("read")
-        return counting.Reading(self._running(), dict(self._counts))
+        return [counting.Reading(self._running(), dict(self._counts), self.source)]
 
     async def sessions(self) -> Sequence[Session]:
         """Those whom a test has connected and nobody has cut."""

@@ -1,4 +1,4 @@
-"""Watches the core and restarts it when it dies or hangs (R5).
+"""Watches a core and restarts it when it dies or hangs (R5).
 
 What always holds: every failure becomes an incident with its cause in words; the core comes back with the
 last good state, whether or not the collector can be asked; a core that hangs is read a last time if it lets
@@ -12,8 +12,8 @@ import time
 
 from agent.core import heal
 from agent.drivers.base import DriverError
-from agent.loops import pace, serving
-from agent.loops.node import Node, now_ms
+from agent.loops import cores, pace, serving
+from agent.loops.node import Core, Node, now_ms
 from shared import logs
 
 LOGGER = logging.getLogger(__name__)
@@ -27,8 +27,9 @@ _LAST_READING_S = 2.0
 class HealLoop:
     """From a dead core to a living one."""
 
-    def __init__(self, node: Node, *, check_s: float = CHECK_S) -> None:
+    def __init__(self, node: Node, core: Core, *, check_s: float = CHECK_S) -> None:
         self._node = node
+        self._core = core
         self._check_s = check_s
         self._health = heal.Health()
         self._failed_before = False
@@ -40,7 +41,7 @@ class HealLoop:
         """Wait for a failure at most one interval, and mend it; returns the seconds until the next look."""
         node = self._node
         if node.holding.revoked:
-            await serving.keep_stopped(node)
+            await serving.keep_stopped(node, self._core)
             await asyncio.sleep(self._check_s)
             return 0.0
         exited = await self._exited()
@@ -51,12 +52,19 @@ class HealLoop:
             self._put_off = False
         if mended:
             down_ms = round(1000 * (time.monotonic() - began_s), 1)
-            logs.event(LOGGER, logging.WARNING, "core_restarted", cause=mended.detail, down_ms=down_ms)
+            logs.event(
+                LOGGER,
+                logging.WARNING,
+                "core_restarted",
+                core=self._core.name,
+                cause=mended.detail,
+                down_ms=down_ms,
+            )
         return 0.0
 
     async def run(self) -> None:
         """Watch for ever."""
-        await pace.forever(self._node, "heal", self.once)
+        await pace.forever(self._node, f"heal {self._core.name}", self.once)
 
     async def _exited(self) -> str | None:
         """The cause when the core says that it ended; None when the time for the next look has come."""
@@ -65,7 +73,7 @@ class HealLoop:
             return None  # the last look waited for an answer that long
         try:
             async with asyncio.timeout(wait_s):
-                return await self._node.driver.exited()
+                return await self._core.driver.exited()
         except TimeoutError:
             return None
 
@@ -84,7 +92,7 @@ class HealLoop:
         await asyncio.sleep(delay_s)
         async with self._node.changing:
             # Somebody else may have restarted the core while this loop waited.
-            status = await self._node.driver.status()
+            status = await self._core.driver.status()
             if self._node.holding.revoked or (status.running and status.problem is None):
                 return None
             return failure if await self._restart(failure) else None
@@ -93,7 +101,7 @@ class HealLoop:
         if self._node.holding.revoked:
             return None
         self._look_due_s = time.monotonic() + self._check_s
-        status = await self._node.driver.status()
+        status = await self._core.driver.status()
         if exited is not None and not status.running:
             return heal.Failure("core_exited", exited)
         self._health, failure = heal.check(self._health, status)
@@ -102,11 +110,13 @@ class HealLoop:
     async def _restart(self, failure: heal.Failure) -> bool:
         self._health = heal.restarted(self._health, now_ms=now_ms())
         # What a core lets us read and the ledger cannot keep would end with it: it stays until it can.
-        if failure.hanging and not await serving.last_reading(self._node, patience_s=_LAST_READING_S):
-            self._put_off, self._node.certain = True, False
+        if failure.hanging and not await cores.last_reading(
+            self._node, self._core, patience_s=_LAST_READING_S
+        ):
+            self._put_off, self._core.stale = True, True
             return False
         try:
-            await serving.start(self._node)
+            await cores.start(self._node, self._core)
         except DriverError as error:
             if not self._failed_before:
                 self._node.incident("core_restart_failed", str(error))

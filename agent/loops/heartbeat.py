@@ -56,7 +56,7 @@ class HeartbeatLoop:
 
     async def _measured(self) -> Heartbeat:
         node = self._node
-        status = await node.driver.status()
+        states = [await core.driver.status() for core in node.cores]
         before, self._octets = self._octets, octets()
         received_bps, sent_bps = bandwidth(before, self._octets)
         return Heartbeat(
@@ -67,9 +67,12 @@ class HeartbeatLoop:
             latency_ms=self._latency_ms,
             generation=node.holding.generation,
             agent_version=release.VERSION,
-            core_version=status.version,
-            core_running=status.running and status.problem is None,
-            limitations=[*node.driver.limitations, *node.problems.values()],
+            core_version=", ".join(one.version for one in states if one.version) or None,
+            core_running=all(one.running and one.problem is None for one in states),
+            limitations=[
+                *(limit for core in node.cores for limit in core.driver.limitations),
+                *node.problems.values(),
+            ],
             incidents=node.ledger.incidents(),
         )
 

@@ -1,4 +1,4 @@
-"""Reads the core's counters and books them, several times a second.
+"""Reads the cores' counters and books them, several times a second.
 
 What always holds: a failed reading or booking loses nothing, since the core keeps its counters, and the next
 one is not put off for it; a user who is not served but still counts is cut again, whoever served him.
@@ -11,7 +11,7 @@ from agent.core.counting import Meter
 from agent.drivers.base import CoreDownError, DriverError
 from agent.ledger import LedgerError
 from agent.loops import pace, penalties, serving
-from agent.loops.node import Node
+from agent.loops.node import Core, Node
 from shared import logs
 
 LOGGER = logging.getLogger(__name__)
@@ -30,24 +30,29 @@ class MeterLoop:
 
     async def _read(self) -> None:
         node = self._node
+        strays = {core.name: await self._booked(core) for core in node.cores}
+        await self._enforce()
+        for core in node.cores:
+            await self._cut_strays(core, strays[core.name])
+
+    async def _booked(self, core: Core) -> list[Meter]:
+        """Read a core and book what it counted; those who count and are not served."""
+        node, topic = self._node, f"reading {core.name}"
         try:
-            grown = await node.book()
+            grown = await node.book(core)
         except CoreDownError:
             # The healing loop sees the same and acts; here there is nothing to count.
-            return
+            return []
         except DriverError as error:
-            node.trouble("reading", str(error))
-            return
+            node.trouble(topic, str(error))
+            return []
         except LedgerError as error:
             node.trouble("ledger", str(error))
-            await self._enforce()
-            return
-        node.well("reading")
+            return []
+        node.well(topic)
         if grown:
             node.well("ledger")
-        strays = [meter for meter in grown if meter not in node.serving.accounts]
-        await self._enforce()
-        await self._cut_strays(strays)
+        return [meter for meter in grown if meter not in core.serving.accounts]
 
     async def _enforce(self) -> None:
         node = self._node
@@ -65,14 +70,14 @@ class MeterLoop:
         """Read for ever."""
         await pace.forever(self._node, "meter", self.once)
 
-    async def _cut_strays(self, strays: list[Meter]) -> None:
+    async def _cut_strays(self, core: Core, strays: list[Meter]) -> None:
         node = self._node
         # While somebody changes the core, `serving` lags behind it: judge at the next reading.
-        if not strays or node.changing.locked() or not node.certain:
+        if not strays or node.changing.locked() or not core.certain:
             return
         try:
             async with node.changing:
-                cut = await node.driver.cut(strays)
+                cut = await core.driver.cut(strays)
         except DriverError as error:
             # They count on, so the next reading comes back to them.
             node.trouble("strays", str(error))

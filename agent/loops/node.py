@@ -1,7 +1,7 @@
-"""What the loops share: the core, the ledger, the link, and what is known of each.
+"""What the loops share: the cores, the ledger, the link, and what is known of each.
 
 What always holds:
-- `changing` is held by whoever changes what the core serves; `metering` by whoever reads and books, since a
+- `changing` is held by whoever changes what a core serves; `metering` by whoever reads and books, since a
   reading booked after a younger one would count bytes twice.
 - Whoever needs several takes `settling` first, then `changing`, then `metering`.
 - `holding` is what the node goes by, even while the disk refuses to keep it.
@@ -10,11 +10,11 @@ What always holds:
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.core import plan
-from agent.core.counting import Count, Meter
+from agent.core.counting import Count, Meter, Reading
 from agent.core.periods import Pace
 from agent.core.served import Served
 from agent.drivers.base import Driver
@@ -28,11 +28,30 @@ from shared.names import EndpointId, UserId
 LOGGER = logging.getLogger(__name__)
 
 
+@dataclass
+class Core:
+    """One program that serves users, by its driver.
+
+    `serving` is what it serves as far as we know; `certain` is false after a change that broke off midway,
+    `stale` true while it runs otherwise than it would be started.
+    """
+
+    driver: Driver
+    serving: Served = field(default_factory=Served)
+    certain: bool = True
+    stale: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs and in the ledger."""
+        return self.driver.name
+
+
 @dataclass(kw_only=True)
 class Node:
     """One running agent."""
 
-    driver: Driver
+    cores: Sequence[Core]
     ledger: Ledger
     link: Link
     pace: Pace
@@ -40,9 +59,6 @@ class Node:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
     metering: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: What the core serves as far as we know; `certain` is false after a change that broke off midway.
-    serving: Served = field(default_factory=Served)
-    certain: bool = True
     refused: dict[EndpointId, plan.RefusedEndpoint] = field(default_factory=dict)
     unjoined: dict[Meter, str] = field(default_factory=dict)
     #: Why items of the desired state are not served, by item key, as last told to the collector.
@@ -80,9 +96,23 @@ class Node:
         self.loans.due = True
         self.grew.set()
 
+    @property
+    def serving(self) -> Served:
+        """What all cores serve, as far as we know."""
+        return plan.together(core.serving for core in self.cores)
+
     def wanted(self) -> plan.Wanted:
-        """What is to be served now."""
-        return plan.wanted(self.holding, self.refused, self.serving, self._may_serve)
+        """What is to be served now, and why the rest is not."""
+        protocols = frozenset[str]().union(*(core.driver.protocols for core in self.cores))
+        return plan.wanted(self.holding, self.refused, self.serving, self._may_serve, protocols)
+
+    def wanted_of(self, core: Core) -> Served:
+        """What this core is to serve now."""
+        return plan.part(self.wanted().served, core.driver.protocols)
+
+    def serves(self, meter: Meter) -> bool:
+        """Whether somebody is served there, as far as we know."""
+        return any(meter in core.serving.accounts for core in self.cores)
 
     def hold(self, held: plan.Holding) -> None:
         """Go by this from now on, and keep it; a disk that refuses is tried again by `keep`."""
@@ -144,18 +174,23 @@ class Node:
     def _may_serve(self, account: Account) -> bool:
         return account.user not in self.penalised and self.loans.serves(account)
 
-    async def book(self) -> dict[Meter, Count]:
-        """Read the core and keep what it counted. Raises DriverError or LedgerError with nothing lost."""
+    async def book(self, core: Core) -> dict[Meter, Count]:
+        """Read a core and keep what it counted. Raises DriverError or LedgerError with nothing lost."""
         async with self.metering:
             at_ms, read_s = self.clock(), time.monotonic()
-            reading = await self.driver.read()
-            try:
-                grown = self.ledger.book(reading, at_ms)
-            except LedgerError:
-                # A disk that is full must not be a way around a quota.
-                unsaved = self.loans.grew(self.ledger.preview(reading))
-                self.spent |= dict.fromkeys(unsaved, read_s)
-                raise
+            grown: dict[Meter, Count] = {}
+            for reading in await core.driver.read():
+                grown |= self._book(reading, at_ms, read_s)
+        return grown
+
+    def _book(self, reading: Reading, at_ms: int, read_s: float) -> dict[Meter, Count]:
+        try:
+            grown = self.ledger.book(reading, at_ms)
+        except LedgerError:
+            # A disk that is full must not be a way around a quota.
+            unsaved = self.loans.grew(self.ledger.preview(reading))
+            self.spent |= dict.fromkeys(unsaved, read_s)
+            raise
         self.spent |= dict.fromkeys(self.loans.grew(grown), read_s)
         for meter in grown:
             self.unreported.setdefault(meter, read_s)

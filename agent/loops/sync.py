@@ -13,7 +13,7 @@ from agent.core import plan
 from agent.core.served import Served
 from agent.link import LinkProblem, RefusedError
 from agent.loops import obstacles, outcomes, pace, penalties, serving
-from agent.loops.node import Node
+from agent.loops.node import Core, Node
 from shared import logs
 from shared.messages import DesiredState, SyncReport
 from shared.names import MAX_REPORT_ROWS
@@ -33,7 +33,8 @@ class SyncLoop:
         self._node = node
         self._ask_full = False
         self._unsettled = False
-        self._drifted: Served | None = None
+        #: By core, what it served when it was last found to serve something else than we believed.
+        self._drifted: dict[str, Served] = {}
 
     async def once(self) -> float:
         """One long poll; returns the seconds before the next."""
@@ -61,7 +62,8 @@ class SyncLoop:
     async def compare_once(self) -> float:
         """Compare everything with the core and with the collector; returns the seconds until the next."""
         node = self._node
-        await self._compare_core()
+        for core in node.cores:
+            await self._compare_core(core)
         await self.take(await node.link.configs(0, 0, node.penalty_mark))
         node.tell_all()
         await self.acknowledge()
@@ -153,23 +155,25 @@ class SyncLoop:
                 if node.untold.get(key) == outcome:
                     del node.untold[key]
 
-    async def _compare_core(self) -> None:
-        """Repair what the core serves otherwise than we believe."""
+    async def _compare_core(self, core: Core) -> None:
+        """Repair what a core serves otherwise than we believe."""
         node = self._node
         async with node.changing:
             if node.holding.revoked:
                 return
-            found = await node.driver.served()
-            if found == node.serving:
-                self._drifted = None
+            found = await core.driver.served()
+            if found == core.serving:
+                self._drifted.pop(core.name, None)
                 return
-            logs.event(LOGGER, logging.ERROR, "core_drifted", **_counts(found, node.serving))
-            if self._drifted is not None and self._drifted.endpoints == found.endpoints:
-                # It came back the same after a repair: restarting everybody again would not help.
-                node.serving = Served(node.serving.endpoints, found.accounts)
+            difference = _counts(found, core.serving)
+            logs.event(LOGGER, logging.ERROR, "core_drifted", core=core.name, **difference)
+            before = self._drifted.get(core.name)
+            if before is not None and before.endpoints == found.endpoints:
+                # It came back the same after a repair: cutting everybody there again would not help.
+                core.serving = Served(core.serving.endpoints, found.accounts)
             else:
-                node.serving = found
-            self._drifted = found
+                core.serving = found
+            self._drifted[core.name] = found
             self._unsettled = True
         await self._settle()
 
@@ -177,7 +181,8 @@ class SyncLoop:
 def _counts(found: Served, believed: Served) -> dict[str, object]:
     difference = plan.difference(believed, found)
     return {
-        "restart": difference.restart,
+        "closing": len(difference.closing),
+        "opening": len(difference.opening),
         "leaving": len(difference.leaving),
         "joining": len(difference.joining),
     }

@@ -20,7 +20,7 @@ from agent.drivers.memory import MemoryDriver
 from agent.identity import Identity
 from agent.link import Link
 from agent.loops import serving
-from agent.loops.node import Node, now_ms
+from agent.loops.node import Core, Node, now_ms
 from shared.messages import (
     Account,
     Applied,
@@ -264,7 +264,7 @@ async def node(
     link = linked(collector)
     book = ledger.open_ledger(folder / ledger.FILE_NAME)
     try:
-        it = Node(driver=driver, ledger=book, link=link, pace=pace, holding=book.held, clock=clock)
+        it = Node(cores=[Core(driver)], ledger=book, link=link, pace=pace, holding=book.held, clock=clock)
         await serving.boot(it)
         yield it
     finally:

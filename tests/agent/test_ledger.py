@@ -30,7 +30,7 @@ def test_everything_survives_closing(tmp_path: Path) -> None:
         assert book.id == first
         assert totals(book) == {ALICE: Count(3, 5)}
         assert book.held == HELD
-        assert book.core_generation == "g"
+        assert book.generation() == "g"
         assert book.book(Reading("g", {ALICE: Count(4, 5)}), AT_MS) == {ALICE: Count(4, 5)}
 
 

@@ -16,7 +16,7 @@ from agent.core.counting import Count, Meter, Reading
 from agent.drivers.base import DriverError
 from agent.drivers.memory import MemoryDriver
 from agent.loops import pace
-from agent.loops.node import Node
+from agent.loops.node import Core, Node
 from shared.names import EndpointId, UserId
 from tests.agent import fleet
 
@@ -34,7 +34,7 @@ async def agent(folder: Path, collector: fleet.Collector, driver: MemoryDriver) 
     """An agent that lives as long as the block and is stopped in order after it."""
     link = fleet.linked(collector)
     book = ledger.open_ledger(folder / ledger.FILE_NAME)
-    node = Node(driver=driver, ledger=book, link=link, pace=fleet.FAST, holding=book.held)
+    node = Node(cores=[Core(driver)], ledger=book, link=link, pace=fleet.FAST, holding=book.held)
     stopping = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:

@@ -111,7 +111,7 @@ async def _polled(
 
 async def _poll(driver: XrayDriver, book: ledger.Ledger, number: int, count: int) -> _Poll:
     began_s = time.process_time()
-    reading = await driver.read()
+    (reading,) = await driver.read()
     read_s = time.process_time()
     more = number * _STEP_BYTES
     counts = {meter: Count(up + more, down + more) for meter, (up, down) in reading.counts.items()}

@@ -19,7 +19,8 @@ from agent.core.periods import Pace
 from agent.drivers.base import DriverError
 from agent.drivers.memory import MemoryDriver
 from agent.link import Link
-from agent.loops import serving
+from agent.loops import cores, serving
+from agent.loops.node import Core as Program
 from agent.loops.node import Node
 from agent.loops.report import ReportLoop
 from shared.messages import Report, ReportAnswer
@@ -105,7 +106,7 @@ class Site:
         self._book = ledger.open_ledger(self._directory / ledger.FILE_NAME)
         self._book.begin_epoch()
         self.agent = Node(
-            driver=self.core,
+            cores=[Program(self.core)],
             ledger=self._book,
             link=cast("Link", Wire(lambda report: self.post(self.node, report))),
             pace=Pace(),
@@ -125,7 +126,7 @@ class Site:
         if generation is None:
             self.mend()
             return
-        self.runner.run(self.agent.book())
+        self.runner.run(self.agent.book(self.agent.cores[0]))
         self._booked(generation, counts)
 
     def book_late(self) -> None:
@@ -148,7 +149,7 @@ class Site:
 
     def mend(self) -> None:
         """Start a core that died, as the healing loop does."""
-        self.runner.run(serving.start(self.agent))
+        self.runner.run(cores.start(self.agent, self.agent.cores[0]))
 
     def restart_core(self) -> None:
         """A restart of the agent's own making: cut, read and book, stop, start."""
@@ -208,7 +209,7 @@ class Site:
             return
         self.core.fail("read", DriverError("the core did not answer within 10 s"))
         try:
-            self.runner.run(self.agent.book())
+            self.runner.run(self.agent.book(self.agent.cores[0]))
         except DriverError:
             self.compare()
             return
@@ -226,7 +227,7 @@ class Site:
 
     def _read_last(self) -> None:
         generation, counts = self.core.generation, self.core.counters()
-        assert self.runner.run(serving.last_reading(self.agent))
+        assert self.runner.run(cores.last_reading(self.agent, self.agent.cores[0]))
         if generation is not None:
             self._booked(generation, counts)
 

@@ -55,6 +55,9 @@ class _Core:
 class XrayDriver(base.Driver):
     """Drives one Xray on this node."""
 
+    name = "xray"
+    protocols = frozenset({"vless"})
+
     def __init__(self, chosen: options.Options) -> None:
         self._options = chosen
         self._core: _Core | None = None
@@ -64,7 +67,7 @@ class XrayDriver(base.Driver):
         self._refusal = sockets.refusal()
         self.limitations = limitations(chosen, self._refusal)
 
-    async def adopt(self) -> Served | None:
+    async def adopt(self) -> base.Adopted | None:
         """Take over the Xray that an earlier agent left; None when none is left or it does not answer.
 
         One that runs under other options, or was fenced, is taken over too, so that it can be read, but is
@@ -90,7 +93,7 @@ class XrayDriver(base.Driver):
                 return None
             self._take(found, api, endpoints, served)
         same = config.digest(endpoints, self._options) == found.run.digest
-        return served if same and not fenced else Served(accounts=served.accounts)
+        return base.Adopted(served, stale=fenced or not same)
 
     async def start(self, served: Served) -> None:
         """Start Xray serving exactly this; ends what runs already, ours or left over.
@@ -141,6 +144,20 @@ class XrayDriver(base.Driver):
         found = await asyncio.to_thread(lambda: {one.endpoint: ports.problem(one) for one in foreign})
         return {endpoint: sentence for endpoint, sentence in found.items() if sentence}
 
+    async def check(self, endpoint: Endpoint) -> None:
+        """See whether the configuration could be; Xray is not asked."""
+        if wrong := config.problems({endpoint.endpoint: endpoint}):
+            raise base.DriverError("; ".join(wrong))
+
+    async def place(self, endpoint: Endpoint, _accounts: Sequence[Account]) -> dict[counting.Meter, str]:
+        """Raises RestartNeededError."""
+        raise base.RestartNeededError(f"endpoint {endpoint.endpoint} is new to the running Xray")
+
+    async def withdraw(self, endpoint: EndpointId) -> None:
+        """Raises RestartNeededError where it is served."""
+        if endpoint in self._running().endpoints:
+            raise base.RestartNeededError(f"endpoint {endpoint} is to go from the running Xray")
+
     async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these too; one whose UUID differs from the one served is replaced."""
         return await self._running().serving.add(accounts)
@@ -160,11 +177,11 @@ class XrayDriver(base.Driver):
         """
         return await self._cutting(lambda cutter: cutter.cut_all())
 
-    async def read(self) -> counting.Reading:
+    async def read(self) -> Sequence[counting.Reading]:
         """Read all counters, without reset."""
         core = self._running()
         counts = core.known.counts(await core.api.counters())
-        return counting.Reading(core.process.run.generation, counts)
+        return [counting.Reading(core.process.run.generation, counts)]
 
     async def sessions(self) -> Sequence[Session]:
         """Who is connected now, by what the host heard and the kernel still has."""

@@ -146,12 +146,15 @@ def test_a_changed_credential_leaves_and_joins() -> None:
     steps = plan.difference(served(held), served(HELD))
     assert steps.leaving == (Meter(ALICE, ONE),)
     assert [a.uuid for a in steps.joining] == ["new1"]
-    assert not steps.restart
+    assert (steps.closing, steps.opening) == ((), ())
 
 
-def test_a_changed_endpoint_needs_a_restart() -> None:
+def test_a_changed_endpoint_closes_and_opens_and_its_accounts_leave_and_join() -> None:
     held = taken(HELD, state(6, endpoint(port=80, generation=6)))
-    assert plan.difference(served(held), served(HELD)).restart
+    steps = plan.difference(served(held), served(HELD))
+    assert (steps.closing, [one.port for one in steps.opening]) == ((ONE,), [80])
+    assert set(steps.leaving) == set(served(HELD).accounts)
+    assert {Meter(a.user, a.endpoint) for a in steps.joining} == set(served(HELD).accounts)
 
 
 accounts = st.dictionaries(

@@ -25,7 +25,7 @@ def test_traffic_is_counted_until_block_and_cut() -> None:
         assert core.traffic(METER, down=3)  # the connection he has goes on
         assert await core.cut([METER]) == base.Cut(1)
         assert not core.traffic(METER, down=4)
-        assert (await core.read()).counts == {METER: counting.Count(1, 5)}
+        assert (await core.read())[0].counts == {METER: counting.Count(1, 5)}
 
     asyncio.run(scenario())
 
@@ -34,14 +34,14 @@ def test_a_crash_ends_the_generation_and_is_told() -> None:
     async def scenario() -> None:
         core = memory.MemoryDriver()
         await core.start(SERVED)
-        first = (await core.read()).generation
+        first = (await core.read())[0].generation
         core.crash("lightning")
         assert await core.exited() == "lightning"
         with pytest.raises(base.CoreDownError):
             await core.read()
         assert await core.adopt() is None
         await core.start(SERVED)
-        assert (await core.read()).generation != first
+        assert (await core.read())[0].generation != first
 
     asyncio.run(scenario())
 
@@ -74,7 +74,7 @@ def test_a_gate_holds_calls_until_it_is_opened() -> None:
             await asyncio.sleep(0)
             assert not reading.done()
             core.gate.set()
-        assert reading.result().counts == {}
+        assert reading.result()[0].counts == {}
 
     asyncio.run(scenario())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from agent.core.served import Status
 from agent.drivers.base import DriverError
 from agent.drivers.memory import MemoryDriver
 from agent.ledger import LedgerError
+from agent.loops import serving
 from agent.loops.heal import HealLoop
 from agent.loops.meter import MeterLoop
 from agent.loops.node import Node
@@ -41,7 +43,7 @@ def test_a_core_that_died_comes_back_at_once_with_the_last_good_state(tmp_path: 
             driver.traffic(ALICE, 10)
             await MeterLoop(node).once()
             driver.crash("the core was ended by signal 11")
-            await HealLoop(node, check_s=5).once()
+            await HealLoop(node, node.cores[0], check_s=5).once()
             assert driver.traffic(ALICE, 1)
             await MeterLoop(node).once()
             assert node.ledger.total(ALICE) == (11, 0)
@@ -55,7 +57,7 @@ def test_a_core_that_hangs_is_killed_after_three_checks_and_restarted(tmp_path: 
         collector, driver = staffed(), MemoryDriver()
         async with fleet.node(tmp_path, collector, driver) as node:
             await SyncLoop(node).once()
-            heal = HealLoop(node, check_s=0.001)
+            heal = HealLoop(node, node.cores[0], check_s=0.001)
             driver.hanging = True
             for _ in range(2):
                 await heal.once()
@@ -75,7 +77,7 @@ class Unwell(MemoryDriver):
     async def status(self) -> Status:
         return dataclasses.replace(await super().status(), problem="it serves nobody")
 
-    async def read(self) -> Reading:
+    async def read(self) -> Sequence[Reading]:
         if not self.readable:
             await asyncio.Event().wait()
         return await super().read()
@@ -87,11 +89,11 @@ def test_a_core_is_read_a_last_time_before_its_restart(tmp_path: Path) -> None:
         async with fleet.node(tmp_path, collector, driver) as node:
             await SyncLoop(node).once()
             driver.traffic(ALICE, 10)
-            heal = HealLoop(node, check_s=0.001)
+            heal = HealLoop(node, node.cores[0], check_s=0.001)
             for _ in range(3):
                 await heal.once()
             assert node.ledger.total(ALICE) == (10, 0)
-            assert driver.calls[-5:] == ["cut_all", "read", "stop", "start", "read"]
+            assert driver.calls[-4:] == ["cut_all", "read", "start", "read"]
 
     asyncio.run(scenario())
 
@@ -104,10 +106,10 @@ def test_a_core_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch
         async with fleet.node(tmp_path, collector, driver) as node, asyncio.timeout(5):
             await SyncLoop(node).once()
             driver.readable = False
-            heal = HealLoop(node, check_s=0.001)
+            heal = HealLoop(node, node.cores[0], check_s=0.001)
             for _ in range(3):
                 await heal.once()
-            assert driver.calls[-3:] == ["cut_all", "stop", "start"]
+            assert driver.calls[-2:] == ["cut_all", "start"]
 
     asyncio.run(scenario())
 
@@ -120,16 +122,16 @@ def test_bytes_that_the_ledger_cannot_keep_put_the_restart_off(
         async with fleet.node(tmp_path, collector, driver) as node:
             await SyncLoop(node).once()
             driver.traffic(ALICE, 10)
-            stops, heal = driver.calls.count("stop"), HealLoop(node, check_s=0.001)
+            starts, heal = driver.calls.count("start"), HealLoop(node, node.cores[0], check_s=0.001)
             with monkeypatch.context() as disk:
                 disk.setattr(node.ledger, "book", full)
                 for _ in range(2):
                     await heal.once()
                 with pytest.raises(LedgerError):
                     await heal.once()
-                assert driver.calls.count("stop") == stops
+                assert driver.calls.count("start") == starts
             await heal.once()
-            assert driver.calls.count("stop") == stops + 1
+            assert driver.calls.count("start") == starts + 1
             assert node.ledger.total(ALICE) == (10, 0)
             assert [kind for kind, _ in incidents(node)] == ["core_hanging"]
 
@@ -146,7 +148,7 @@ def test_a_core_that_answers_is_left_alone(tmp_path: Path) -> None:
         async with fleet.node(tmp_path, collector, driver) as node:
             await SyncLoop(node).once()
             starts = driver.calls.count("start")
-            heal = HealLoop(node, check_s=0.001)
+            heal = HealLoop(node, node.cores[0], check_s=0.001)
             for _ in range(5):
                 await heal.once()
             assert driver.calls.count("start") == starts
@@ -160,7 +162,7 @@ def test_a_restart_that_fails_is_tried_again_and_told_once(tmp_path: Path) -> No
         collector, driver = staffed(), MemoryDriver()
         async with fleet.node(tmp_path, collector, driver) as node:
             await SyncLoop(node).once()
-            heal = HealLoop(node, check_s=0.001)
+            heal = HealLoop(node, node.cores[0], check_s=0.001)
             driver.crash("ended by signal 9")
             # Each attempt starts twice: with everything, then without what may be at fault.
             driver.fail("start", *(DriverError("no such program") for _ in range(4)))
@@ -179,12 +181,10 @@ def test_a_failure_that_somebody_else_has_mended_is_no_incident(tmp_path: Path) 
     async def scenario() -> None:
         collector, driver = staffed(), MemoryDriver()
         async with fleet.node(tmp_path, collector, driver) as node:
-            sync = SyncLoop(node)
-            await sync.once()
+            await SyncLoop(node).once()
             driver.crash()
-            collector.want(fleet.endpoint(port=8443))
-            await sync.once()
-            await HealLoop(node, check_s=5).once()
+            await serving.resume(node)
+            await HealLoop(node, node.cores[0], check_s=5).once()
             assert incidents(node) == []
 
     asyncio.run(scenario())
@@ -195,7 +195,7 @@ def test_an_unreported_total_is_told_after_the_outage_of_core_and_collector(tmp_
         collector, driver = staffed(), MemoryDriver()
         async with fleet.node(tmp_path, collector, driver) as node:
             await SyncLoop(node).once()
-            meter, heal = MeterLoop(node), HealLoop(node, check_s=5)
+            meter, heal = MeterLoop(node), HealLoop(node, node.cores[0], check_s=5)
             collector.away = True
             driver.traffic(ALICE, 10)
             await meter.once()

@@ -125,7 +125,7 @@ def test_a_core_that_does_not_answer_delays_a_reading_and_loses_nothing(tmp_path
             driver.traffic(ALICE, 5, 0)
             driver.fail("read", DriverError("no answer within 2 s"))
             await meter.once()
-            assert node.problems == {"reading": "no answer within 2 s"}
+            assert node.problems == {"reading memory": "no answer within 2 s"}
             await meter.once()
             assert not node.problems
             assert node.ledger.total(ALICE) == (5, 0)

@@ -15,7 +15,7 @@ from agent.drivers.memory import MemoryDriver
 from agent.loops import serving
 from agent.loops.meter import MeterLoop
 from agent.loops.sync import SyncLoop
-from shared.messages import Account
+from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
 from tests.agent import fleet
 
@@ -38,6 +38,11 @@ class Picky(MemoryDriver):
             self.calls.append("start")
             raise DriverError("invalid configuration")
         await super().start(served)
+
+    async def check(self, endpoint: Endpoint) -> None:
+        await super().check(endpoint)
+        if endpoint.port in self.ports:
+            raise DriverError(f"port {endpoint.port} is taken")
 
     async def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
         bad = {Meter(a.user, a.endpoint): "not a UUID" for a in accounts if a.uuid in self.uuids}
@@ -65,7 +70,7 @@ def test_a_changed_credential_ends_the_old_connections(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_changed_endpoint_restarts_the_core_after_a_last_reading(tmp_path: Path) -> None:
+def test_a_changed_endpoint_is_read_and_replaced_and_nothing_else_is_touched(tmp_path: Path) -> None:
     async def scenario() -> None:
         collector, driver = staffed(), MemoryDriver()
         async with fleet.node(tmp_path, collector, driver) as node:
@@ -75,7 +80,7 @@ def test_a_changed_endpoint_restarts_the_core_after_a_last_reading(tmp_path: Pat
             collector.want(fleet.endpoint(port=8443))
             driver.calls.clear()
             await sync.once()
-            assert driver.calls == ["cut_all", "read", "stop", "start", "read"]
+            assert driver.calls == ["check", "block", "read", "cut", "withdraw", "place", "add", "read"]
             assert node.ledger.total(ALICE) == (9, 0)
             driver.traffic(ALICE, 1)
             await MeterLoop(node).once()
@@ -173,7 +178,9 @@ def test_an_adopted_core_is_compared_with_the_last_good_state(tmp_path: Path) ->
     asyncio.run(scenario())
 
 
-def test_a_restart_is_put_off_while_the_ledger_cannot_be_written_and_nobody_is_cut(tmp_path: Path) -> None:
+def test_an_endpoint_is_not_closed_while_the_ledger_cannot_be_written(
+    tmp_path: Path,
+) -> None:
     async def scenario() -> None:
         collector, driver = staffed(), MemoryDriver()
         async with fleet.node(tmp_path, collector, driver) as node:

@@ -21,7 +21,7 @@ from agent.drivers.memory import MemoryDriver
 from agent.ledger import LedgerError
 from agent.link import LinkError
 from agent.loops.meter import MeterLoop
-from agent.loops.node import Node
+from agent.loops.node import Core, Node
 from agent.loops.report import ReportLoop
 from agent.loops.sync import SyncLoop
 from shared.messages import Past, Quarantined
@@ -64,7 +64,7 @@ def used(collector: fleet.Collector, which: Meter) -> dict[int, int]:
 
 async def read(node: Node, clock: Clock, quarters: float) -> None:
     clock.at(quarters)
-    await node.book()
+    await node.book(node.cores[0])
 
 
 def test_an_outage_of_a_day_leaves_every_byte_in_its_quarter(tmp_path: Path, clock: Clock) -> None:
@@ -265,7 +265,7 @@ class Quarters(RuleBasedStateMachine):
         self.book = ledger.open_ledger(Path(self.folder.name) / ledger.FILE_NAME)
         link = fleet.linked(self.collector)
         self.node = Node(
-            driver=self.driver,
+            cores=[Core(self.driver)],
             ledger=self.book,
             link=link,
             pace=fleet.FAST,
@@ -287,7 +287,7 @@ class Quarters(RuleBasedStateMachine):
 
     @rule()
     def read(self) -> None:
-        self.runner.run(self.node.book())
+        self.runner.run(self.node.book(self.node.cores[0]))
         for user, count in self.unread.items():
             self.truth[user, self.read_quarter] += count
         self.unread.clear()

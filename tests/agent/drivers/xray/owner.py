@@ -18,7 +18,7 @@ async def main(directory: str, fence_s: str, port: str, *credentials: str) -> No
         accounts = [rig.account(user, text) for user, text in enumerate(credentials, start=1)]
         driven = driver.XrayDriver(chosen)
         await driven.start(rig.serving(int(port), *accounts))
-        print((await driven.read()).generation, flush=True)  # noqa: T201 - the test reads it
+        print((await driven.read())[0].generation, flush=True)  # noqa: T201 - the test reads it
         await asyncio.Event().wait()
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.served import Served
 from agent.drivers.xray import closing, control, fence, labels, options, runfile, sockets
 from shared.names import EndpointId
 from tests.agent.drivers.xray import rig
@@ -78,8 +77,10 @@ def test_bytes_until_the_fence_are_read_by_the_next_agent(tmp_path: Path) -> Non
                     await idle.ended()
                 assert not await rig.fetches(port, first.uuid, bytes_from.port)
                 with rig.locked(chosen.lock_file):
-                    assert (await made.adopt() or Served()).endpoints == {}
-                    reading = await made.read()
+                    adopted = await made.adopt()
+                    assert adopted
+                    assert adopted.stale
+                    (reading,) = await made.read()
                     assert reading.generation == name
                     assert reading.counts[rig.meter(2)].down == idle.taken
                     counted = reading.counts[rig.meter(1)].down
@@ -87,7 +88,7 @@ def test_bytes_until_the_fence_are_read_by_the_next_agent(tmp_path: Path) -> Non
                     assert busy.taken <= counted <= busy.taken + 1_000_000
                     assert "serves nobody" in str((await made.status()).problem)
                     await made.cut_all()
-                    assert await made.read() == reading
+                    assert await made.read() == [reading]
                     await made.start(rig.serving(port, first))
                     assert (await made.status()).problem is None
                     assert await rig.fetches(port, first.uuid, bytes_from.port)

@@ -16,7 +16,7 @@ from agent.drivers.xray import driver, sockets
 from agent.loops import serving
 from agent.loops.heal import HealLoop
 from agent.loops.meter import MeterLoop
-from agent.loops.node import Node
+from agent.loops.node import Core, Node
 from agent.loops.sync import SyncLoop
 from tests.agent import fleet
 from tests.agent.drivers.xray import rig
@@ -37,7 +37,7 @@ async def staffed(path: Path, made: driver.XrayDriver, port: int, uuid: str) -> 
     collector.want(fleet.endpoint(port=port), rig.account(1, uuid))
     link, book = fleet.linked(collector), ledger.open_ledger(path / ledger.FILE_NAME)
     try:
-        node = Node(driver=made, ledger=book, link=link, pace=Pace(), holding=book.held)
+        node = Node(cores=[Core(made)], ledger=book, link=link, pace=Pace(), holding=book.held)
         await serving.boot(node)
         await SyncLoop(node).once()
         yield node
@@ -72,7 +72,8 @@ def test_a_core_that_hangs_serves_again_well_within_ten_seconds(tmp_path: Path) 
             async with rig.driven(chosen) as made, staffed(tmp_path, made, port, account.uuid) as node:
                 assert await rig.fetches(port, account.uuid, bytes_from.port)
                 async with asyncio.TaskGroup() as group:
-                    loops = [group.create_task(loop(node).run()) for loop in (MeterLoop, HealLoop)]
+                    running = (MeterLoop(node), HealLoop(node, node.cores[0]))
+                    loops = [group.create_task(loop.run()) for loop in running]
                     os.kill(rig.host_pid(tmp_path), signal.SIGSTOP)
                     await rig.until(lambda: _serves(port, account.uuid, bytes_from.port), within_s=9)
                     for loop in loops:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.served import Served
 from agent.drivers import base
 from agent.drivers.xray import driver, options, process, runfile, sockets
 from tests.agent.drivers.xray import rig
@@ -35,8 +34,8 @@ def test_xray_outlives_a_killed_agent_and_the_next_one_takes_it_over(tmp_path: P
                 child.kill()
                 child.wait()
                 with rig.locked(chosen.lock_file):
-                    assert await made.adopt() == rig.serving(port, first, second)
-                    reading = await made.read()
+                    assert await made.adopt() == base.Adopted(rig.serving(port, first, second))
+                    (reading,) = await made.read()
                     assert reading.generation == name
                     assert reading.counts[rig.meter(1)].down == one.taken
                     assert await two.get("/bytes/10") == 10
@@ -83,11 +82,11 @@ def test_the_end_of_an_adopted_xray_is_seen(tmp_path: Path) -> None:
 def test_an_xray_with_other_options_is_taken_over_but_serves_nothing_wanted(tmp_path: Path) -> None:
     async def scenario() -> None:
         account = rig.account(1)
-        with rig.owner(tmp_path, rig.free_port(), account.uuid) as (_, name):
+        with rig.owner(tmp_path, port := rig.free_port(), account.uuid) as (_, name):
             async with rig.driven(rig.choose(tmp_path, private=False)) as made:
                 adopted = await made.adopt()
-                assert adopted == Served(accounts={rig.meter(1): account})
-                assert (await made.read()).generation == name
+                assert adopted == base.Adopted(rig.serving(port, account), stale=True)
+                assert (await made.read())[0].generation == name
 
     asyncio.run(scenario())
 
@@ -140,7 +139,7 @@ def test_a_start_replaces_what_an_earlier_agent_left(tmp_path: Path) -> None:
             async with rig.driven(chosen) as made:
                 with rig.locked(chosen.lock_file):
                     await made.start(rig.serving(port, rig.account(1)))
-                    assert (await made.read()).generation != name
+                    assert (await made.read())[0].generation != name
                     assert runfile.start_time(left_over) is None
 
     asyncio.run(scenario())
