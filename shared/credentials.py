@@ -8,9 +8,9 @@ import base64
 import hashlib
 import uuid
 
+from shared import endpoints
+
 _SHADOWSOCKS = b"tidegate shadowsocks 2022 "
-#: Bytes of a key by method (SIP022 section 2.2).
-_KEY_BYTES = {"2022-blake3-aes-128-gcm": 16, "2022-blake3-aes-256-gcm": 32}
 
 
 def password(identity: str) -> str:
@@ -20,7 +20,7 @@ def password(identity: str) -> str:
 
 def shadowsocks(identity: str, method: str) -> str:
     """The password of Shadowsocks under this method; those of 2022 want a key of its length in base64."""
-    size = _KEY_BYTES.get(method)
+    size = endpoints.SHADOWSOCKS_KEY_BYTES.get(method)
     if size is None:
         return password(identity)
     return base64.b64encode(hashlib.sha256(_SHADOWSOCKS + uuid.UUID(identity).bytes).digest()[:size]).decode()

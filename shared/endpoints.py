@@ -1,7 +1,8 @@
 """What an endpoint is made of beside its address: transport, security, and what its protocol needs (T1, R5).
 
 What always holds: every part is a typed value with a `type`; a field that it does not have is refused, since
-it is a typing error; private keys are for the node, never for a log or an event.
+it is a typing error; private keys are for the node, never for a log or an event. A key that is empty is yet
+to be made by the collector: a node never sees one.
 """
 
 from typing import Literal
@@ -50,7 +51,10 @@ class HttpUpgrade(Part, frozen=True, tag="httpupgrade"):
 
 
 class Xhttp(Part, frozen=True, tag="xhttp"):
-    """Xray's XHTTP; `auto` takes every mode that a client comes with."""
+    """Xray's XHTTP; `auto` takes every mode that a client comes with.
+
+    With TLS whose only ALPN is `h3` it is served on UDP.
+    """
 
     path: str = "/"
     host: str = ""
@@ -58,7 +62,11 @@ class Xhttp(Part, frozen=True, tag="xhttp"):
 
 
 class Mkcp(Part, frozen=True, tag="mkcp"):
-    """Reliable streams on UDP; `seed` hides them, and every client must know it."""
+    """Reliable streams on UDP; `seed` hides them, and every client must know it.
+
+    Xray reads `seed` and `header` of kcpSettings since v26 and does nothing with them: the seed is the value
+    of the mask `mkcp-legacy` in `finalmask.udp`, and no seed is that mask without a value.
+    """
 
     seed: str = ""
     mtu: int = 1350
@@ -88,13 +96,14 @@ class Tls(Part, frozen=True, tag="tls"):
 class Reality(Part, frozen=True, tag="reality"):
     """Xray's REALITY: `target` is the host:port of the site that is shown to strangers.
 
-    `private_key` is X25519 in base64url without padding, as `xray x25519` prints it.
+    `private_key` is X25519 in base64url without padding, as `xray x25519` prints it. Of the `short_ids` every
+    client has one; the empty one lets those in who have none.
     """
 
     target: str
     server_names: tuple[str, ...]
-    private_key: str
-    short_ids: tuple[str, ...] = ("",)
+    private_key: str = ""
+    short_ids: tuple[str, ...] = ()
 
 
 Security = Plain | Tls | Reality
@@ -111,7 +120,7 @@ class Vless(Part, frozen=True, tag="vless"):
 
 
 class Shadowsocks(Part, frozen=True, tag="shadowsocks"):
-    """`key` is the server's of the 2022 methods: 16 or 32 bytes in base64."""
+    """`key` is the server's of the 2022 methods, 16 or 32 bytes in base64; other methods have none."""
 
     method: Literal[
         "aes-128-gcm",
@@ -129,13 +138,27 @@ class WireGuard(Part, frozen=True, tag="wireguard"):
     `addresses` are the interface's own with the length of their network: peers have theirs in it.
     """
 
-    private_key: str
     addresses: tuple[str, ...]
+    private_key: str = ""
     mtu: int = 1420
     masquerade: bool = True
 
 
 Options = Vless | Shadowsocks | WireGuard
+
+#: Bytes of a server's and of a user's key by method (SIP022 section 2.2).
+SHADOWSOCKS_KEY_BYTES = {"2022-blake3-aes-128-gcm": 16, "2022-blake3-aes-256-gcm": 32}
+
+_UDP_ONLY = ("hysteria", "xray-wireguard", "wireguard")
+
+
+def networks(protocol: Protocol, transport: Transport, security: Security) -> frozenset[str]:
+    """On which of "tcp" and "udp" such an endpoint listens."""
+    if protocol == "shadowsocks":
+        return frozenset({"tcp", "udp"})
+    quic = isinstance(transport, Xhttp) and isinstance(security, Tls) and security.alpn == ("h3",)
+    on_udp = protocol in _UDP_ONLY or isinstance(transport, Mkcp) or quic
+    return frozenset({"udp" if on_udp else "tcp"})
 
 
 # --- what a WireGuard account has instead of a UUID --------------------------------------------------------
