@@ -39,7 +39,7 @@ class Changed(Named, frozen=True):
 # --- users -------------------------------------------------------------------------------------------------
 
 
-class UserFacts(Named, frozen=True):
+class UserFacts(Named, frozen=True, kw_only=True):
     """A user without his credentials, his places and his counters."""
 
     manager: int | None
@@ -60,6 +60,8 @@ class UserFacts(Named, frozen=True):
     period_start_ms: int
     created_ms: int
     first_used_ms: int | None
+    up_kbps: int | None = None
+    down_kbps: int | None = None
 
 
 class UserCreated(UserFacts, frozen=True):
@@ -282,13 +284,17 @@ class Freed(Data, frozen=True):
 
 
 class EndpointFacts(Named, frozen=True):
-    """An endpoint and its node."""
+    """An endpoint and its node, without its keys."""
 
     node: int
     protocol: str
     listen: str
     port: int
     factor_permille: int
+    host: str | None = None
+    transport: dict[str, Any] | None = None
+    security: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
 
 
 class HeldRow(Data, frozen=True):
@@ -348,4 +354,6 @@ def of_user(user: User) -> dict[str, Any]:
         "period_start_ms": user.period_start_ms,
         "created_ms": user.created_ms,
         "first_used_ms": user.first_used_ms,
+        "up_kbps": user.up_kbps,
+        "down_kbps": user.down_kbps,
     }

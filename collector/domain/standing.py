@@ -46,6 +46,8 @@ def fresh(new: NewUser, uuid: str, now_ms: int, *, stopped: bool = False, pooled
         validity=validity.asked(new),
         max_concurrent=new.max_concurrent,
         allowed_devices=new.allowed_devices,
+        up_kbps=new.up_kbps,
+        down_kbps=new.down_kbps,
         up_bytes=0,
         down_bytes=0,
         created_ms=now_ms,
@@ -102,6 +104,7 @@ def changed(user: User, changes: UserChanges, now_ms: int) -> User:
     user = _limited(user, people.changed_limits(changes))
     most, devices = people.changed_sessions(user, changes)
     user = structs.replace(user, max_concurrent=most, allowed_devices=devices)
+    user = structs.replace(user, **people.changed_speeds(user, changes))
     user = _retimed(user, changes, now_ms)
     if changes.active is not msgspec.UNSET:
         user = _switched(user, on=changes.active)
@@ -128,6 +131,11 @@ def shared(user: User, *, pooled: bool) -> User:
     Leases given without regard to such a limit are void, so it makes new terms.
     """
     return structs.replace(user, pooled=pooled, terms=user.terms + pooled)
+
+
+def dearer(user: User) -> User:
+    """The user after his bytes cost more somewhere: leases that count the old price are void."""
+    return structs.replace(user, terms=user.terms + 1)
 
 
 def over_quota(user: User) -> bool:

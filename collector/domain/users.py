@@ -24,6 +24,8 @@ class Status(Enum):
     INACTIVE = "inactive"
 
 
+#: Below the lowest no connection is of any use; above the highest no node's link is.
+MIN_KBPS, MAX_KBPS = 8, 100_000_000
 _LIMITS = ("quota_bytes", "up_limit_bytes", "down_limit_bytes")
 
 
@@ -32,7 +34,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
     `up_bytes` and `down_bytes` are of the period that began at `period_start_ms`, `life_…` of all time.
     `due_ms` is the next moment at which time alone changes something of him; `manager_stopped` tells whether
-    somebody above him may have nobody served, `pooled` whether somebody has a limit of bytes. A struct, since
+    somebody above him may have nobody served, `pooled` whether somebody has a limit of bytes. `up_kbps` and
+    `down_kbps` are the highest speed of each of his accounts, in kbit/s; None is no limit. A struct, since
     one is made anew for every row that is thought about, several times faster than a dataclass.
     """
 
@@ -52,6 +55,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     due_ms: int | None = None
     max_concurrent: int | None = None
     allowed_devices: tuple[str, ...] = ()
+    up_kbps: int | None = None
+    down_kbps: int | None = None
     first_connected_ms: int | None = None
     last_connected_ms: int | None = None
     up_bytes: int
@@ -125,6 +130,8 @@ class NewUser(NewValidity, frozen=True, kw_only=True):
     down_limit_bytes: int | None = None
     max_concurrent: int | None = None
     allowed_devices: tuple[str, ...] = ()
+    up_kbps: int | None = None
+    down_kbps: int | None = None
     uuid: str | None = None
     manager: ManagerId | None = None
     endpoints: tuple[EndpointId, ...] = ()
@@ -140,6 +147,8 @@ class UserChanges(ValidityChanges, frozen=True, kw_only=True):
     manager: ManagerId | msgspec.UnsetType | None = msgspec.UNSET
     max_concurrent: int | msgspec.UnsetType | None = msgspec.UNSET
     allowed_devices: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    up_kbps: int | msgspec.UnsetType | None = msgspec.UNSET
+    down_kbps: int | msgspec.UnsetType | None = msgspec.UNSET
     active: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -182,6 +191,8 @@ def wrong(new: NewUser) -> dict[str, str]:
         up_limit_bytes=names.wrong_limit(new.up_limit_bytes),
         down_limit_bytes=names.wrong_limit(new.down_limit_bytes),
         uuid=_wrong_uuid(new.uuid),
+        up_kbps=_wrong_speed(new.up_kbps),
+        down_kbps=_wrong_speed(new.down_kbps),
         **sessions.wrong(new.max_concurrent, new.allowed_devices),
         **validity.wrong(validity.asked(new)),
     )
@@ -193,13 +204,24 @@ def wrong_changes(user: User, changes: UserChanges) -> dict[str, str]:
     limits = {field: names.wrong_limit(limit) for field, limit in changed_limits(changes).items()}
     after = validity.changed(user.validity, changes)
     times = {} if after == user.validity else validity.wrong(after)
-    return names.collect(name=name, **limits, **times, **sessions.wrong(*changed_sessions(user, changes)))
+    speeds = {field: _wrong_speed(speed) for field, speed in changed_speeds(user, changes).items()}
+    of_sessions = sessions.wrong(*changed_sessions(user, changes))
+    return names.collect(name=name, **limits, **times, **speeds, **of_sessions)
 
 
 def changed_limits(changes: UserChanges) -> dict[str, int | None]:
     """The limits that changes name, by field."""
     asked = {field: getattr(changes, field) for field in _LIMITS}
     return {field: limit for field, limit in asked.items() if limit is not msgspec.UNSET}
+
+
+def changed_speeds(user: User, changes: UserChanges) -> dict[str, int | None]:
+    """How fast he may be after changes, by field."""
+    up, down = changes.up_kbps, changes.down_kbps
+    return {
+        "up_kbps": user.up_kbps if isinstance(up, msgspec.UnsetType) else up,
+        "down_kbps": user.down_kbps if isinstance(down, msgspec.UnsetType) else down,
+    }
 
 
 def changed_sessions(user: User, changes: UserChanges) -> tuple[int | None, tuple[str, ...]]:
@@ -209,6 +231,12 @@ def changed_sessions(user: User, changes: UserChanges) -> tuple[int | None, tupl
         user.max_concurrent if isinstance(most, msgspec.UnsetType) else most,
         user.allowed_devices if isinstance(devices, msgspec.UnsetType) else devices,
     )
+
+
+def _wrong_speed(kbps: int | None) -> str | None:
+    if kbps is None or MIN_KBPS <= kbps <= MAX_KBPS:
+        return None
+    return f"use kbit/s from {MIN_KBPS} to {MAX_KBPS}, or null for no limit"
 
 
 def _wrong_uuid(text: str | None) -> str | None:

@@ -69,7 +69,11 @@ class Enrolment(Table):
 
 
 class Endpoint(Table):
-    """A way into a node. Removed ones stay, so that late reports still know them."""
+    """A way into a node. Removed ones stay, so that late reports still know them.
+
+    `settings` are its transport, security, options and raw JSON, as JSON with the keys that nodes need; null
+    where all of them are the usual ones.
+    """
 
     node_id = peewee.IntegerField(index=True)
     name = peewee.TextField()
@@ -77,6 +81,8 @@ class Endpoint(Table):
     listen = peewee.TextField()
     port = peewee.IntegerField()
     factor_permille = peewee.IntegerField(default=1000)
+    host = peewee.TextField(null=True)
+    settings = peewee.TextField(null=True)
     removed_ms = peewee.BigIntegerField(null=True)
 
 
@@ -108,6 +114,8 @@ class User(Table):
     pooled = peewee.BooleanField(default=False)
     max_concurrent = peewee.IntegerField(null=True)
     allowed_devices = peewee.TextField(null=True)
+    up_kbps = peewee.IntegerField(null=True)
+    down_kbps = peewee.IntegerField(null=True)
     first_connected_ms = peewee.BigIntegerField(null=True)
     last_connected_ms = peewee.BigIntegerField(null=True)
     created_ms = peewee.BigIntegerField()

@@ -20,7 +20,8 @@ _SELECT = """
            u.terms, u.due_ms, u.created_ms,
            u.reset, u.reset_anchor, u.reset_day, u.reset_month, u.zone, u.duration_s, u.start_at_ms,
            u.manager_id, u.manager_stopped, u.pooled,
-           u.max_concurrent, u.allowed_devices, u.first_connected_ms, u.last_connected_ms,
+           u.max_concurrent, u.allowed_devices, u.up_kbps, u.down_kbps,
+           u.first_connected_ms, u.last_connected_ms,
            c.carried_up_bytes, c.carried_down_bytes, c.base_up_bytes, c.base_down_bytes,
            c.period_start_ms, c.first_ms, c.last_ms
     FROM "user" u JOIN counter c ON c.user_id = u.id
@@ -34,8 +35,9 @@ def insert(session: Session, user: User, uuid_key: str) -> User:
     rows = session.rows(
         'INSERT INTO "user" (id, uuid, uuid_key, created_ms, name, name_key, status, reason, quota_bytes,'
         " up_limit_bytes, down_limit_bytes, terms, due_ms, reset, reset_anchor, reset_day, reset_month, zone,"
-        " duration_s, start_at_ms, manager_id, manager_stopped, pooled, max_concurrent, allowed_devices)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " duration_s, start_at_ms, manager_id, manager_stopped, pooled, max_concurrent, allowed_devices,"
+        " up_kbps, down_kbps)"
+        f" VALUES ({', '.join('?' * 27)}) RETURNING id",
         (ids.following(session, "user"), user.uuid, uuid_key, user.created_ms, *_changeable(user)),
     )
     stored = structs.replace(user, id=UserId(rows[0][0]))
@@ -109,7 +111,8 @@ def save(session: Session, user: User) -> None:
         'UPDATE "user" SET name = ?, name_key = ?, status = ?, reason = ?, quota_bytes = ?,'
         " up_limit_bytes = ?, down_limit_bytes = ?, terms = ?, due_ms = ?, reset = ?, reset_anchor = ?,"
         " reset_day = ?, reset_month = ?, zone = ?, duration_s = ?, start_at_ms = ?, manager_id = ?,"
-        " manager_stopped = ?, pooled = ?, max_concurrent = ?, allowed_devices = ? WHERE id = ?",
+        " manager_stopped = ?, pooled = ?, max_concurrent = ?, allowed_devices = ?, up_kbps = ?,"
+        " down_kbps = ? WHERE id = ?",
         (*_changeable(user), user.id),
     )
 
@@ -231,13 +234,15 @@ def _changeable(user: User) -> tuple[object, ...]:
         *(schedule.mode.value, schedule.anchor.value, schedule.day, schedule.month, schedule.zone),
         *(valid.duration_s, valid.start_at_ms, user.manager, user.manager_stopped, user.pooled),
         *(user.max_concurrent, sessions.kept_devices(user.allowed_devices)),
+        *(user.up_kbps, user.down_kbps),
     )
 
 
 def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
     number, uuid, name, status, reason, quota, up_limit, down_limit, terms, due_ms, created = row[:11]
     mode, anchor, *others = row[11:18]
-    manager, stopped, pooled, max_concurrent, devices, first_connected, last_connected, *counted = row[18:]
+    manager, stopped, pooled, max_concurrent, devices, up_kbps, down_kbps, *later = row[18:]
+    first_connected, last_connected, *counted = later
     carried_up, carried_down, base_up, base_down, period_start, first, last = counted
     life_up = min(MAX_BYTES, carried_up + billed[0])
     life_down = min(MAX_BYTES, carried_down + billed[1])
@@ -258,6 +263,8 @@ def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
         due_ms=due_ms,
         max_concurrent=max_concurrent,
         allowed_devices=sessions.devices_of(devices),
+        up_kbps=up_kbps,
+        down_kbps=down_kbps,
         first_connected_ms=first_connected,
         last_connected_ms=last_connected,
         created_ms=created,

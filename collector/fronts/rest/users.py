@@ -22,7 +22,8 @@ BELOW = Query(name="below", default=0, low=0, high=1, summary="1: users of manag
 class UserView(msgspec.Struct, frozen=True, kw_only=True):
     """A user, with every field under the name by which it is changed.
 
-    `up_bytes` and `down_bytes` count since `period_start_ms`, those of `life_…` since he was made.
+    `up_bytes` and `down_bytes` count since `period_start_ms`, those of `life_…` since he was made. `up_kbps`
+    and `down_kbps` bound his speed on each endpoint, in kbit/s.
     """
 
     id: UserId
@@ -44,6 +45,8 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     start_at_ms: int | None
     max_concurrent: int | None
     allowed_devices: tuple[str, ...]
+    up_kbps: int | None
+    down_kbps: int | None
     up_bytes: int
     down_bytes: int
     life_up_bytes: int
@@ -137,6 +140,8 @@ def _shown(user: User) -> UserView:
         start_at_ms=valid.start_at_ms,
         max_concurrent=user.max_concurrent,
         allowed_devices=user.allowed_devices,
+        up_kbps=user.up_kbps,
+        down_kbps=user.down_kbps,
         up_bytes=user.up_bytes,
         down_bytes=user.down_bytes,
         life_up_bytes=user.life_up_bytes,
@@ -186,7 +191,7 @@ ROUTES = (
         path="/api/v1/users/{id}",
         handler=change,
         roles=routes.RESELLERS,
-        summary="Change a user's name, limits, times or manager, or switch him off and on.",
+        summary="Change a user's name, limits, speed, times or manager, or switch him off and on.",
         body=UserChanges,
         answer=UserView,
     ),
