@@ -3,29 +3,55 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from collector.domain.endpoints import Endpoint, Place
 from collector.domain.metering import Key
+from collector.domain.passage import Extra
 from collector.store import ids
 from collector.store.session import Session
+from shared.endpoints import Options, Plain, Security, Tcp, Transport
 from shared.names import EndpointId, NodeId, UserId
 
-_SELECT = "SELECT id, node_id, name, protocol, listen, port, factor_permille FROM endpoint"
+_COLUMNS = "id, node_id, name, protocol, listen, port, factor_permille, host, settings"
+_SELECT = f"SELECT {_COLUMNS} FROM endpoint"
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    transport: Transport = Tcp()
+    security: Security = Plain()
+    options: Options | None = None
+    extra: Extra | None = None
+
+
+_USUAL = _Settings()
 
 
 def insert(session: Session, endpoint: Endpoint) -> Endpoint:
     """Store a new endpoint; returns it with its id."""
     session.hot.forget_node(endpoint.node)
     rows = session.rows(
-        "INSERT INTO endpoint (id, node_id, name, protocol, listen, port, factor_permille)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " RETURNING id, node_id, name, protocol, listen, port, factor_permille",
+        f"INSERT INTO endpoint ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING {_COLUMNS}",
         (
-            ids.following(session, "endpoint"),
-            *(endpoint.node, endpoint.name, endpoint.protocol),
-            *(endpoint.listen, endpoint.port, endpoint.factor_permille),
+            *(ids.following(session, "endpoint"), endpoint.node, endpoint.name, endpoint.protocol),
+            *(endpoint.listen, endpoint.port, endpoint.factor_permille, endpoint.host),
+            _kept(endpoint),
         ),
     )
     return _endpoint(rows[0])
+
+
+def save(session: Session, endpoint: Endpoint) -> None:
+    """Store what may change of an endpoint: everything but its node and protocol."""
+    session.hot.forget_node(endpoint.node)
+    session.run(
+        "UPDATE endpoint SET name = ?, listen = ?, port = ?, factor_permille = ?, host = ?, settings = ?"
+        " WHERE id = ?",
+        (
+            *(endpoint.name, endpoint.listen, endpoint.port, endpoint.factor_permille, endpoint.host),
+            *(_kept(endpoint), endpoint.id),
+        ),
+    )
 
 
 def one(session: Session, endpoint: EndpointId) -> Endpoint | None:
@@ -111,7 +137,29 @@ def _all(session: Session, where: str, parameters: tuple[int, ...]) -> list[Endp
 
 
 def _endpoint(row: tuple[Any, ...]) -> Endpoint:
-    number, node, name, protocol, listen, port, factor = row
+    number, node, name, protocol, listen, port, factor, host, kept = row
+    settings = _USUAL if kept is None else msgspec.json.decode(kept, type=_Settings)
     return Endpoint(
-        id=number, node=node, name=name, protocol=protocol, listen=listen, port=port, factor_permille=factor
+        id=number,
+        node=node,
+        name=name,
+        protocol=protocol,
+        listen=listen,
+        port=port,
+        factor_permille=factor,
+        host=host,
+        transport=settings.transport,
+        security=settings.security,
+        options=settings.options,
+        extra=settings.extra,
     )
+
+
+def _kept(endpoint: Endpoint) -> str | None:
+    settings = _Settings(
+        transport=endpoint.transport,
+        security=endpoint.security,
+        options=endpoint.options,
+        extra=endpoint.extra,
+    )
+    return None if settings == _USUAL else msgspec.json.encode(settings).decode()
