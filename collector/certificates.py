@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _CA_LIFE = datetime.timedelta(days=3653)
@@ -27,6 +28,7 @@ _RENEW_BEFORE = datetime.timedelta(days=30)
 _BACKDATED = datetime.timedelta(hours=1)
 _CA_FILE = "authority.pem"
 _SERVER_FILE = "server.pem"
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _ALWAYS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -88,6 +90,40 @@ def server_file(directory: Path, names: tuple[str, ...], now_ms: int) -> Path:
         chain = certificate.public_bytes(serialization.Encoding.PEM)
         _replace(path, [_key_pem(key), chain, issuer.pem.encode("ascii")])
     return path
+
+
+def wrong_pair(certificate: str, key: str, now_ms: int) -> dict[str, str]:
+    """What is wrong with a certificate and its key as PEM texts, by field: of those a TLS server presents.
+
+    Go's servers take RSA, ECDSA and Ed25519; Xray drops a pair that does not fit with a word in its log and
+    fails every handshake.
+    """
+    try:
+        first = x509.load_pem_x509_certificates(certificate.encode())[0]
+        ends, presented = first.not_valid_after_utc, _spki(first.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        return {"certificate": "use the certificate as PEM, followed by those that signed it"}
+    try:
+        private = serialization.load_pem_private_key(key.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return {"key": "use the certificate's private key as PEM, without a passphrase"}
+    if not _is_served(private):
+        return {"key": "use a key of RSA, of ECDSA on P-256, P-384 or P-521, or of Ed25519"}
+    if _spki(private.public_key()) != presented:
+        return {"key": "give the key of the first certificate: these two do not belong together"}
+    if ends <= _moment(now_ms):
+        return {"certificate": f"renew it: it ended on {ends:%Y-%m-%d}"}
+    return {}
+
+
+def _is_served(key: PrivateKeyTypes) -> bool:
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return isinstance(key.curve, _CURVES)
+    return isinstance(key, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey)
+
+
+def _spki(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _make_authority(now: datetime.datetime) -> Authority:

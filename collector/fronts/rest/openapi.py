@@ -40,7 +40,21 @@ def _schemas(table: Sequence[Route]) -> tuple[Mapping[Any, Node], Node]:
     made, components = msgspec.json.schema_components(
         unique, schema_hook=_anything, ref_template="#/components/schemas/{name}"
     )
+    for schema in (*made, components):
+        _choose_one(schema)
     return dict(zip(unique, made, strict=True)), components
+
+
+def _choose_one(schema: object) -> None:
+    """Say of unions that are told apart by a field that exactly one of them is meant."""
+    if isinstance(schema, dict):
+        if "discriminator" in schema and "anyOf" in schema:
+            schema["oneOf"] = schema.pop("anyOf")
+        for inside in schema.values():
+            _choose_one(inside)
+    elif isinstance(schema, list):
+        for inside in schema:
+            _choose_one(inside)
 
 
 def _anything(kind: type) -> Node:

@@ -26,6 +26,8 @@ RESELLERS = frozenset({Role.ADMIN, Role.MANAGER})
 JSON = "application/json"
 STREAM = "text/event-stream"
 SMALL_BYTES = 64 * 1024
+#: Room for certificates, keys and raw JSON.
+LARGE_BYTES = 256 * 1024
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 

@@ -87,6 +87,8 @@ CASES = {
         201, "/api/v1/nodes/{node}/endpoints", {"name": "e", "protocol": "vless", "port": 8443}
     ),
     "GET /api/v1/nodes/{id}/endpoints": _for_admins(200, "/api/v1/nodes/{node}/endpoints"),
+    "GET /api/v1/endpoints/{id}": _for_admins(200, "/api/v1/endpoints/{endpoint}"),
+    "PATCH /api/v1/endpoints/{id}": _for_admins(200, "/api/v1/endpoints/{endpoint}", {"port": 8444}),
     "DELETE /api/v1/endpoints/{id}": _for_admins(204, "/api/v1/endpoints/{endpoint}"),
     "GET /api/v1/endpoints": _for_resellers(200, "/api/v1/endpoints", stranger=200),
     "POST /api/v1/managers": _for_resellers(201, "/api/v1/managers", {"name": "new-{caller}"}, 201),
