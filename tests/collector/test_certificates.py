@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 
 from collector import certificates
 
@@ -160,3 +160,51 @@ def test_an_authority_with_the_key_of_another_is_refused(tmp_path: Path) -> None
     (tmp_path / "a" / "authority.pem").write_bytes(key + mine.pem.encode())
     with pytest.raises(certificates.CertificateError):
         certificates.authority(tmp_path / "a", NOW_MS)
+
+
+def _pem(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | x25519.X25519PrivateKey, password: bytes = b""
+) -> str:
+    hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    kind = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, kind, hidden).decode()
+
+
+def _pair(directory: Path) -> tuple[str, str]:
+    """A certificate with its chain, and its key."""
+    text = certificates.server_file(directory, NAMES, NOW_MS).read_text()
+    end = text.index("-----BEGIN CERTIFICATE")
+    return text[end:], text[:end]
+
+
+def test_a_certificate_and_its_key_are_accepted_as_they_are_issued(tmp_path: Path) -> None:
+    assert certificates.wrong_pair(*_pair(tmp_path), NOW_MS) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("", "passphrase"),
+        ("-----BEGIN PRIVATE KEY-----", "passphrase"),
+        (_pem(ec.generate_private_key(ec.SECP256R1())), "belong together"),
+        (_pem(ec.generate_private_key(ec.SECP256R1()), b"secret"), "passphrase"),
+        (_pem(ec.generate_private_key(ec.SECP256K1())), "P-256"),
+        (_pem(x25519.X25519PrivateKey.generate()), "Ed25519"),
+    ],
+)
+def test_a_key_that_no_server_could_use_with_the_certificate_is_refused(
+    tmp_path: Path, key: str, word: str
+) -> None:
+    found = certificates.wrong_pair(_pair(tmp_path)[0], key, NOW_MS)
+    assert list(found) == ["key"]
+    assert word in found["key"]
+
+
+def test_a_certificate_that_is_none_or_has_ended_is_refused(tmp_path: Path) -> None:
+    certificate, key = _pair(tmp_path)
+    for text in ("", "x", certificate[:200], key):
+        assert list(certificates.wrong_pair(text, key, NOW_MS)) == ["certificate"]
+    late = certificates.wrong_pair(certificate, key, NOW_MS + 400 * DAY_MS)
+    assert "renew" in late["certificate"]
+    turned = "".join(reversed(certificate.partition("-----BEGIN CERTIFICATE-----\n")))
+    assert certificates.wrong_pair(turned, key, NOW_MS)

@@ -32,6 +32,7 @@ _CHANGES = st.fixed_dictionaries(
         "up_limit_bytes": _LIMITS,
         "down_limit_bytes": _LIMITS,
         "active": st.booleans(),
+        "down_kbps": st.none() | st.integers(8, 5_000),
         "reset": st.sampled_from([Mode.NEVER, Mode.HOURLY, Mode.DAILY]),
         "reset_anchor": st.sampled_from(Anchor),
         "zone": st.sampled_from(["UTC", "Asia/Kolkata"]),
