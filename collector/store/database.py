@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from collector.domain import refusals
 from collector.store.address import Address
+from collector.store.elsewhere import Elsewhere
 from collector.store.engines.engine import Engine, Unsure, Unusable
 from collector.store.engines.sqlite import Sqlite
 from collector.store.session import Session
@@ -42,13 +43,12 @@ class _Job:
 class Database:
     """Runs functions of a session, synchronous ones, off the event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, alone: bool = False) -> None:
         self._engine = engine
         self._session = Session(engine)
+        self._elsewhere = Elsewhere(engine, self._session, serving=alone)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = concurrent.futures.ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
-        self._version: int | None = None
-        self._remembered: int | None = None
         self._writer = threading.Thread(target=self._write_forever, name="writer", daemon=True)
         self._writer.start()
 
@@ -58,10 +58,10 @@ class Database:
     ) -> "Database":
         """Open the database at this address, or the file in this directory; migrated where needed.
 
-        Only a `new` one may be missing. On PostgreSQL, `alone` is for the one process that serves.
+        Only a `new` one may be missing. `alone` is for the one process that serves; PostgreSQL sees to that.
         Raises Unusable, and whatever SQLite says of a file that is none.
         """
-        made = cls(_engine(directory, address, alone=alone))
+        made = cls(_engine(directory, address, alone=alone), alone=alone)
         try:
             made._aside(lambda _: made._engine.open(new=new)).result()
         except BaseException:
@@ -119,14 +119,7 @@ class Database:
 
     def _is_changed(self, _session: Session) -> bool:
         with self._in_words():
-            before, self._version = self._version, self._engine.others()
-        return before is not None and before != self._version
-
-    def _remember(self) -> None:
-        """Forget what another process may have changed."""
-        before, self._remembered = self._remembered, self._engine.others()
-        if before != self._remembered:
-            self._session.hot.forget_all()
+            return self._elsewhere.news()
 
     def _write_forever(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -155,8 +148,10 @@ class Database:
         outcomes: list[Callable[[], Any]] = []
         try:
             with self._in_words(), self._engine.writing():
-                self._remember()
+                self._elsewhere.look()
+                self._session.hot.concerned = False
                 outcomes = [self._outcome(job) for job in group]
+                self._elsewhere.tell(concerned=self._session.hot.concerned)
         except Exception as failure:  # noqa: BLE001 - handed to the callers as it is
             self._session.hot.forget_all()
             outcomes = [_raiser(failure)] * len(group)

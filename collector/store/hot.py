@@ -1,8 +1,9 @@
 """What the writer remembers between transactions, so that most rows of reports read nothing (row H9).
 
 What always holds: it is only ever what the database says, or would say at the next commit. A transaction that
-fails forgets all of it, as does a commit of another process; whatever changes a user, a lease, a placing or a
-meter by another way forgets him. Only functions that write may look here: they all run on one thread.
+fails forgets all of it, as does a commit of another process that concerns any of it (`elsewhere`); whatever
+changes a user, a lease, a placing or a meter by another way forgets him. Only functions that write may look
+here: they all run on one thread.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -31,8 +32,14 @@ class Hot:
         self._earliest_ms = _NEVER_MS
         self._sources: dict[LedgerId, Source] = {}
         self._meters = 0
-        #: Whether the present transaction has changed what is remembered.
+        #: Whether the present job has changed what is remembered: where it fails, that must go.
         self.touched = False
+        #: Whether the present transaction has changed what another process may remember.
+        self.concerned = False
+
+    def touch(self) -> None:
+        """The present job changes what is remembered, or may be by another process."""
+        self.touched = self.concerned = True
 
     def source(self, ledger: LedgerId) -> Source | None:
         """What is remembered of a ledger."""
@@ -88,6 +95,7 @@ class Hot:
     def forget(self, users: Iterable[UserId]) -> None:
         """The next rows of these users go the careful way."""
         for user in users:
+            self.concerned = True
             self.rooms.pop(user, None)
             self._dues.pop(user, None)
             self._begun.pop(user, None)
@@ -95,11 +103,13 @@ class Hot:
 
     def forget_node(self, node: NodeId) -> None:
         """Learn everything of a node's ledgers again."""
+        self.concerned = True
         for ledger in [name for name, source in self._sources.items() if source.node == node]:
             del self._sources[ledger]
 
     def forget_all(self) -> None:
         """Learn everything again."""
+        self.concerned = True
         for table in (self.rooms, self.managers, self._dues, self._begun, self._sources):
             table.clear()
         self._earliest_ms = _NEVER_MS

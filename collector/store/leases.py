@@ -55,7 +55,7 @@ def between(session: Session, source: Source, after: int, last: int | None) -> d
 
 def number(session: Session, source: Source) -> None:
     """Give a ledger's next batch of leases its serial."""
-    session.hot.touched = True
+    session.hot.touch()
     source.serial += 1
     session.run("UPDATE ledger SET serial = ? WHERE id = ?", (source.serial, source.number))
 
@@ -128,7 +128,7 @@ def advance(session: Session, source: Source, order: tuple[int, int]) -> bool:
         (*order, source.number, *order),
     )
     if changed:
-        session.hot.touched = True
+        session.hot.touch()
         source.epoch = max(source.epoch, order[0])
     return changed == 1
 

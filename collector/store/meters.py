@@ -22,7 +22,7 @@ def source(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> lane.
     """The ledger of this name with its meters, made for this node when it is new."""
     if (known := session.hot.source(name)) is not None:
         return known
-    session.hot.touched = True
+    session.hot.touch()
     session.run(
         "INSERT INTO ledger (name, node_id, created_ms, epoch, sequence, hour, serial)"
         " VALUES (?, ?, ?, 0, 0, ?, 0) ON CONFLICT (name) DO NOTHING",
@@ -83,13 +83,13 @@ def billed(session: Session, users: Iterable[UserId]) -> dict[UserId, tuple[int,
 def move(session: Session, moved: Sequence[tuple[int, ...]]) -> None:
     """Keep what took the fast lane."""
     if moved:
-        session.hot.touched = True
+        session.hot.touch()
         session.update_many("meter", _KEY, (*_TOTALS, "last_ms"), sorted(moved))
 
 
 def save(session: Session, source: lane.Source, charges: Iterable[Charge]) -> None:
     """Keep the meters after these charges, which are in the order of their time."""
-    session.hot.touched = True
+    session.hot.touch()
     for hour, charged in groupby(charges, lambda one: hour_of(one.at_ms)):
         turn(session, source, hour)
         latest = {one.key: one.seen for one in charged}
@@ -126,7 +126,7 @@ def turn(session: Session, source: lane.Source, hour: int) -> None:
     """Begin a later hour of a ledger: what its meters moved in the open one is history."""
     if hour <= source.hour:
         return
-    session.hot.touched = True
+    session.hot.touch()
     history.close(session, source.number)
     session.run(
         "UPDATE opening SET hour = ?, up_bytes = m.up_bytes, down_bytes = m.down_bytes,"

@@ -75,9 +75,9 @@ class Fleet:
 
 
 @contextmanager
-def opened(place: Path | Store) -> Iterator[Fleet]:
-    """A fleet in this store, or in SQLite in this directory."""
-    db = stores.of(place).open()
+def opened(place: Path | Store, *, alone: bool = False) -> Iterator[Fleet]:
+    """A fleet in this store, or in SQLite in this directory; `alone` as the one that serves."""
+    db = stores.of(place).open(alone=alone)
     try:
         node = db.write_now(nodes.create, NewNode(name="node-1"), ADMIN, NOW_MS).value
         new = NewEndpoint(name="main", protocol="vless", port=443)
