@@ -6,17 +6,18 @@ may have been given more in the meantime; a node is lent nothing of users who ar
 those of whom, or of whose managers, a node may hold what is not known.
 """
 
-import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+
+from msgspec import structs
 
 from collector.domain import learning as judging
 from collector.domain import leases as rules
 from collector.domain import pools
 from collector.domain.changes import Change
 from collector.domain.lane import Source
-from collector.domain.leases import Bytes, Ceilings, Holding
+from collector.domain.leases import ENDLESS, NO_BYTES, Borrower, Bytes, Ceilings, Holding, Terms
 from collector.domain.pools import Pool
 from collector.domain.reports import Received
 from collector.domain.users import User
@@ -30,36 +31,38 @@ LOGGER = logging.getLogger(__name__)
 
 #: A ledger that moved a byte of a user so recently counts as active for him.
 _ACTIVE_MS = 30_000
-_ENDLESS = Ceilings()
-_NOTHING = Holding(seen=Bytes(), ceilings=_ENDLESS)
+_NOTHING = Holding(seen=NO_BYTES, ceilings=ENDLESS)
 
 
 class Above:
-    """The managers above users, with what leases hold of them while a report is worked on."""
+    """The managers above borrowers, with what leases hold of them while a report is worked on."""
 
-    def __init__(self, session: Session, users: Iterable[User]) -> None:
-        wanted = {user.manager for user in users if user.manager is not None}
+    def __init__(self, session: Session, borrowers: Iterable[Borrower]) -> None:
+        wanted = {one.manager for one in borrowers if one.manager is not None}
         chains = managers.chains(session, wanted) if wanted else {}
-        self._lines = {leaf: [one.id for one in line] for leaf, line in chains.items()}
+        #: Those of them who limit bytes: of the others nothing is taken.
+        self._lines = {
+            leaf: [one.id for one in line if one.limits != ENDLESS] for leaf, line in chains.items()
+        }
         self._pools = {
             one.id: Pool(one.limits, one.used, one.held) for line in chains.values() for one in line
         }
         self._more: dict[ManagerId, Bytes] = {}
 
-    def of(self, user: User) -> list[Pool]:
-        """The pools that a user's leases are taken from."""
-        return [self._pools[one] for one in self._line(user)]
+    def of(self, borrower: Borrower) -> list[Pool]:
+        """The pools with limits that his leases are taken from."""
+        return [self._pools[one] for one in self.limiting(borrower)]
 
-    def limiting(self, user: User) -> set[ManagerId]:
+    def limiting(self, borrower: Borrower) -> list[ManagerId]:
         """The managers whose limits he shares."""
-        return {one for one in self._line(user) if self._pools[one].limits != _ENDLESS}
+        return [] if borrower.manager is None else self._lines.get(borrower.manager, [])
 
-    def draw(self, user: User, more: Bytes) -> None:
+    def draw(self, borrower: Borrower, more: Bytes) -> None:
         """His leases hold so much more of them, or less."""
-        if user.manager is None or more == Bytes():
+        if borrower.manager is None or more == NO_BYTES:
             return
-        self._more[user.manager] = pools.plus(self._more.get(user.manager, Bytes()), more)
-        for one in self._line(user):
+        self._more[borrower.manager] = pools.plus(self._more.get(borrower.manager, NO_BYTES), more)
+        for one in self.limiting(borrower):
             self._pools[one] = pools.drawn(self._pools[one], more)
 
     def save(self, session: Session) -> None:
@@ -67,27 +70,46 @@ class Above:
         if self._more:
             managers.reserve(session, self._more)
 
-    def _line(self, user: User) -> list[ManagerId]:
-        return [] if user.manager is None else self._lines.get(user.manager, [])
 
-
-@dataclass
+@dataclass(slots=True)
 class _Case:
-    """One user in the work of a report: his holdings by ledger, and the limits to work out a lease with."""
+    """One user in the work of a report: what his ledgers hold, and the limits to work out a lease with.
 
-    user: User
-    holdings: dict[int, Holding]
+    `mine` is of the ledger that reports, and `own` what it may still serve; `others` is that of all others.
+    """
+
+    user: Borrower
+    holdings: Mapping[int, Holding]
     ledger: int
+    mine: Holding
+    own: Bytes
+    others: Bytes
+    active: int
     nodes: int
-    limits: Ceilings = _ENDLESS
+    limits: Ceilings = ENDLESS
 
     @property
-    def mine(self) -> Holding:
-        return self.holdings[self.ledger]
+    def taken(self) -> Bytes:
+        return pools.plus(self.others, self.own)
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.mine, self.active, self.nodes)
 
     def put(self, mine: Holding) -> None:
         """Change what the reporting ledger holds."""
-        self.holdings[self.ledger] = mine
+        self.active += mine.active - self.mine.active
+        self.mine, self.own = mine, rules.rests(mine)
+
+    def quiet_bytes(self) -> int:
+        """What may be reported before the lease is looked at again."""
+        return rules.quiet_bytes(self.limits, self.user.used, self.taken, self.terms)
+
+    def to_recall(self) -> frozenset[int]:
+        """Whose idle leases are needed here."""
+        return rules.to_recall(
+            self.limits, self.user.used, {**self.holdings, self.ledger: self.mine}, self.ledger
+        )
 
     def lease(self) -> Lease:
         """What the node is told."""
@@ -108,7 +130,7 @@ def renew(
     if report is None:
         return Change([])
     returned = {lease.user: lease for lease in report.returned if lease.user in users}
-    cases = _cases(session, source, users, returned.keys(), now_ms)
+    cases = _cases(session, source, _concerned(users, returned.keys()), now_ms)
     if not cases:
         return Change([])
     leases.returned(session, NodeId(source.node), returned)
@@ -119,18 +141,21 @@ def renew(
     for case in cases.values():
         # Bytes have passed from what is held to what is used, also of whoever is given nothing now.
         _draw(case, above)
-    lent = _lendable(session, source, cases, above, now_ms)
+    served = {number for number in cases if users[number].limited and users[number].served}
+    lent = _lendable(session, source, cases, served, above, now_ms)
     raised = [case for case in lent if _grant(case, above)]
     if raised:
         leases.number(session, source)
-    changed = {number: case.mine for number, case in cases.items() if case.mine != before[number]}
+    changed = {number: case.mine for number, case in cases.items() if case.mine is not before[number]}
     leases.save(session, source.number, changed)
     above.save(session)
+    scarce = []
     for case in lent:
-        source.quiet[case.user.id] = rules.quiet_bytes(
-            case.limits, case.user.used, case.holdings, source.number, case.nodes
-        )
-    return Change([case.lease() for case in lent], _recalled(session, lent))
+        source.quiet[case.user.id] = quiet = case.quiet_bytes()
+        # Something is recalled only where hardly anything is free.
+        if not quiet:
+            scarce.append(case)
+    return Change([case.lease() for case in lent], _recalled(session, scarce))
 
 
 def replace(
@@ -141,86 +166,102 @@ def replace(
     now_ms: int,
 ) -> None:
     """Take a node's word on what its ledger holds of these users: nothing of whom it does not tell."""
-    cases = _cases(session, source, users, users.keys(), now_ms)
+    cases = _cases(session, source, _concerned(users, users.keys()), now_ms)
     above = Above(session, (case.user for case in cases.values()))
     for number, case in cases.items():
-        case.put(dataclasses.replace(case.mine, ceilings=told.get(number, _ENDLESS)))
+        case.put(structs.replace(case.mine, ceilings=told.get(number, ENDLESS)))
         _draw(case, above)
     leases.save(session, source.number, {number: case.mine for number, case in cases.items()})
     above.save(session)
 
 
-def _cases(
-    session: Session,
-    source: Source,
-    users: Mapping[UserId, User],
-    returned: Iterable[UserId],
-    now_ms: int,
-) -> dict[UserId, _Case]:
-    concerned = {number for number, user in users.items() if user.limited} | set(returned)
-    if not concerned:
-        return {}
-    held = leases.holdings(session, concerned, active_since_ms=now_ms - _ACTIVE_MS)
-    nodes = leases.nodes_of(session, concerned)
+def _concerned(users: Mapping[UserId, User], named: Collection[UserId]) -> dict[UserId, Borrower]:
+    """Those whose leases are looked at: the limited, and those who are named."""
     return {
-        number: _Case(
-            users[number],
-            {source.number: _NOTHING, **held.get(number, {})},
-            source.number,
-            nodes.get(number, 1),
-        )
-        for number in concerned
+        number: Borrower(number, user.manager, user.terms, user.limits, user.used)
+        for number, user in users.items()
+        if user.limited or number in named
     }
 
 
+def _cases(
+    session: Session, source: Source, borrowers: Mapping[UserId, Borrower], now_ms: int
+) -> dict[UserId, _Case]:
+    if not borrowers:
+        return {}
+    held = leases.holdings(session, borrowers, active_since_ms=now_ms - _ACTIVE_MS)
+    nodes = leases.nodes_of(session, borrowers)
+    return {
+        number: _case(one, held.get(number, {}), source.number, nodes.get(number, 1))
+        for number, one in borrowers.items()
+    }
+
+
+def _case(user: Borrower, holdings: Mapping[int, Holding], ledger: int, nodes: int) -> _Case:
+    mine = holdings.get(ledger, _NOTHING)
+    own = rules.rests(mine)
+    others, active = NO_BYTES, int(mine.active)
+    for number, holding in holdings.items():
+        if number != ledger:
+            others, active = pools.plus(others, rules.rests(holding)), active + holding.active
+    return _Case(user, holdings, ledger, mine, own, others, active, nodes)
+
+
 def _lendable(
-    session: Session, source: Source, cases: Mapping[UserId, _Case], above: Above, now_ms: int
+    session: Session,
+    source: Source,
+    cases: Mapping[UserId, _Case],
+    served: Collection[UserId],
+    above: Above,
+    now_ms: int,
 ) -> list[_Case]:
     if source.learning_ms is not None:
         return []
-    wanted = {case.user.id: case.user for case in cases.values() if case.user.limited and case.user.served}
-    here = leases.placed(session, NodeId(source.node), wanted)
+    here = leases.placed(session, NodeId(source.node), served)
     asked_since_ms = now_ms - judging.TERM_MS
     if learning.asked(session, asked_since_ms):
-        sharing = {number: above.limiting(wanted[number]) for number in here}
+        sharing = {number: set(above.limiting(cases[number].user)) for number in here}
         here -= learning.waiting(session, sharing, asked_since_ms)
     return [cases[number] for number in sorted(here)]
 
 
 def _grant(case: _Case, above: Above) -> bool:
     """Raise his lease where that is due; False where nothing changes."""
-    user, mine = case.user, case.mine
-    taken, own = rules.outstanding(case.holdings), rules.outstanding({case.ledger: mine})
+    user, mine, taken = case.user, case.mine, case.taken
     lines = above.of(user)
-    case.limits = pools.bounded(user.limits, user.used, taken, pools.minus(mine.held, own), lines)
-    ceilings = rules.granted(case.limits, user.used, case.holdings, case.ledger, case.nodes)
-    after = dataclasses.replace(mine, ceilings=ceilings)
-    more = pools.minus(rules.outstanding({case.ledger: after}), mine.held)
-    within = rules.kept(user.limits, user.used, {**case.holdings, case.ledger: after})
+    spent = pools.minus(mine.held, case.own) if lines else NO_BYTES
+    case.limits = pools.bounded(user.limits, user.used, taken, spent, lines)
+    ceilings = rules.renewed(case.limits, user.used, taken, case.terms)
+    if ceilings == mine.ceilings:
+        return False
+    after = structs.replace(mine, ceilings=ceilings)
+    own = rules.rests(after)
+    within = rules.within(user.limits, user.used, pools.plus(case.others, own))
     # What nodes let pass between two readings is booked beyond the limit; nothing more is given then.
-    if ceilings != mine.ceilings and not (within and pools.kept(lines, more)):
+    if not (within and pools.kept(lines, pools.minus(own, mine.held))):
         logs.event(LOGGER, logging.ERROR, "lease_refused", user=user.id, ledger=case.ledger)
         return False
     case.put(after)
     _draw(case, above)
-    return ceilings != mine.ceilings
+    return True
 
 
 def _draw(case: _Case, above: Above) -> None:
     """Let the managers above hold exactly what this lease may still take."""
-    held = rules.outstanding({case.ledger: case.mine}) if case.user.manager is not None else Bytes()
-    above.draw(case.user, pools.minus(held, case.mine.held))
-    case.put(dataclasses.replace(case.mine, held=held))
+    held = case.own if case.user.manager is not None else NO_BYTES
+    if held != case.mine.held:
+        above.draw(case.user, pools.minus(held, case.mine.held))
+        case.mine = structs.replace(case.mine, held=held)
 
 
 def _recalled(session: Session, cases: Iterable[_Case]) -> frozenset[NodeId]:
     asked: frozenset[NodeId] = frozenset()
     for case in cases:
-        if ledgers := rules.to_recall(case.limits, case.user.used, case.holdings, case.ledger):
+        if ledgers := case.to_recall():
             asked |= leases.recall(session, case.user.id, ledgers)
     return asked
 
 
 def _taken_back(mine: Holding, returned: Lease) -> Holding:
     left = rules.lowered(mine.ceilings, Ceilings(returned.total, returned.up, returned.down))
-    return dataclasses.replace(mine, ceilings=left, active=False)
+    return structs.replace(mine, ceilings=left, active=False)

@@ -4,9 +4,10 @@ What always holds: an admin may all; a manager sees himself and what is below hi
 below him. Of everything else he is told that it does not exist.
 """
 
-import dataclasses
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from msgspec import structs
 
 from collector.domain import leases as lending
 from collector.domain import refusals
@@ -127,8 +128,8 @@ def rehold(session: Session, user: UserId, before: ManagerId | None, after: Mana
 
 
 def _held(holding: Holding, manager: ManagerId | None) -> Holding:
-    held = lending.outstanding({0: holding}) if manager is not None else Bytes()
-    return dataclasses.replace(holding, held=held)
+    held = lending.rests(holding) if manager is not None else Bytes()
+    return structs.replace(holding, held=held)
 
 
 def _reaches(session: Session, actor: Actor, manager: ManagerId | None) -> bool:

@@ -8,8 +8,11 @@ frees what it held.
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from shared.names import ManagerId, UserId
 
 #: A new lease is this share of what is free, divided by the nodes that are active.
 _SHARE_PERCENT = 60
@@ -45,11 +48,11 @@ class Ceilings(NamedTuple):
     down: int | None = None
 
 
-_NO_BYTES = Bytes()
+NO_BYTES = Bytes()
+ENDLESS = Ceilings()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Holding:
+class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one ledger holds of a user, in raw bytes: totals reported and ceilings given.
 
     `held` is what the managers above have recorded that it may still take, in billed bytes.
@@ -60,7 +63,28 @@ class Holding:
     ceilings: Ceilings
     factor_permille: int = _UNIT_PERMILLE
     active: bool = False
-    held: Bytes = _NO_BYTES
+    held: Bytes = NO_BYTES
+
+
+class Terms(NamedTuple):
+    """What a ledger's share depends on besides the limits: its holding, and among how many it is shared.
+
+    `active` is how many ledgers are active for the user, `nodes` on how many nodes he may be served.
+    """
+
+    holding: Holding
+    active: int
+    nodes: int
+
+
+class Borrower(NamedTuple):
+    """Of whom leases are worked out: his limits and what counts against them, in billed bytes."""
+
+    id: UserId
+    manager: ManagerId | None
+    terms: int
+    limits: Ceilings
+    used: Bytes
 
 
 def lowered(ceilings: Ceilings, returned: Ceilings) -> Ceilings:
@@ -68,18 +92,33 @@ def lowered(ceilings: Ceilings, returned: Ceilings) -> Ceilings:
     return Ceilings(*(_lower(*pair) for pair in zip(ceilings, returned, strict=True)))
 
 
-def kept(limits: Ceilings, used: Bytes, holdings: Mapping[Name, Holding]) -> bool:
-    """Whether used + outstanding <= limit holds, for every limit."""
-    taken = outstanding(holdings)
-    return all(
-        limit is None or spent + gone <= limit for limit, spent, gone in zip(limits, used, taken, strict=True)
-    )
+def within(limits: Ceilings, used: Bytes, taken: Bytes) -> bool:
+    """Whether used + taken <= limit holds, for every limit."""
+    for limit, spent, gone in zip(limits, used, taken, strict=True):
+        if limit is not None and spent + gone > limit:
+            return False
+    return True
 
 
 def outstanding(holdings: Mapping[Name, Holding]) -> Bytes:
     """What the nodes may still serve, in billed bytes, rounded up."""
-    rests = [_rests(one) for one in holdings.values()]
-    return Bytes(*(sum(column) for column in zip(*rests, strict=True))) if rests else Bytes()
+    total, up, down = 0, 0, 0
+    for holding in holdings.values():
+        more_total, more_up, more_down = rests(holding)
+        total, up, down = total + more_total, up + more_up, down + more_down
+    return Bytes(total, up, down)
+
+
+def rests(holding: Holding) -> Bytes:
+    """What one ledger may still serve, in billed bytes, rounded up."""
+    ceilings, seen, factor = holding.ceilings, holding.seen, holding.factor_permille
+    if ceilings == ENDLESS:
+        return NO_BYTES
+    return Bytes(
+        _rest(ceilings[0], seen[0], factor),
+        _rest(ceilings[1], seen[1], factor),
+        _rest(ceilings[2], seen[2], factor),
+    )
 
 
 def granted(
@@ -90,38 +129,42 @@ def granted(
     `limits` and `used` are billed bytes, `nodes` is on how many nodes the user may be served. Ceilings never
     fall here: only a node itself gives back.
     """
-    mine = holdings[ledger]
-    taken = outstanding(holdings)
-    terms = _Terms(mine, sum(one.active for one in holdings.values()), nodes)
-    news = [
-        _granted(limit, spent, gone, seen, ceiling, terms)
-        for limit, spent, gone, seen, ceiling in zip(
-            limits, used, taken, mine.seen, mine.ceilings, strict=True
-        )
-    ]
-    return Ceilings(*news)
+    terms = Terms(holdings[ledger], active(holdings), nodes)
+    return renewed(limits, used, outstanding(holdings), terms)
 
 
-def quiet_bytes(
-    limits: Ceilings, used: Bytes, holdings: Mapping[Name, Holding], ledger: Name, nodes: int
-) -> int:
+def active(holdings: Mapping[Name, Holding]) -> int:
+    """How many ledgers are active."""
+    return sum(one.active for one in holdings.values())
+
+
+def renewed(limits: Ceilings, used: Bytes, taken: Bytes, terms: Terms) -> Ceilings:
+    """The same, where it is known what is `taken`: what all ledgers together may still serve."""
+    seen, ceilings = terms.holding.seen, terms.holding.ceilings
+    return Ceilings(
+        *[
+            None if limit is None else _renewed(limit, limit - spent - gone, past, ceiling or 0, terms)
+            for limit, spent, gone, past, ceiling in zip(limits, used, taken, seen, ceilings, strict=True)
+        ]
+    )
+
+
+def quiet_bytes(limits: Ceilings, used: Bytes, taken: Bytes, terms: Terms) -> int:
     """Raw bytes that a ledger may report of a user before his lease there is to be looked at again.
 
     None where hardly anything is free: then each report may find that a lease is due, or is to be recalled.
     """
-    mine = holdings[ledger]
-    factor = max(1, mine.factor_permille)
-    terms = _Terms(mine, sum(one.active for one in holdings.values()), nodes)
-    lefts = [MAX_LEASE_BYTES]
-    for limit, spent, gone, seen, ceiling in zip(
-        limits, used, outstanding(holdings), mine.seen, mine.ceilings, strict=True
-    ):
+    seen, ceilings = terms.holding.seen, terms.holding.ceilings
+    factor = max(1, terms.holding.factor_permille)
+    left = MAX_LEASE_BYTES
+    for limit, spent, gone, past, ceiling in zip(limits, used, taken, seen, ceilings, strict=True):
         if limit is not None:
-            free = max(0, limit - spent - gone)
-            rest = _billed(max(0, (ceiling or 0) - seen), factor)
-            least = -(-_wanted(limit, free + rest, terms) * _RENEW_PERCENT // 100)
-            lefts.append(rest - least if free >= MIN_LEASE_BYTES else 0)
-    return max(0, min(lefts)) * _UNIT_PERMILLE // factor
+            free = limit - spent - gone
+            if free < MIN_LEASE_BYTES:
+                return 0
+            rest = _rest(ceiling, past, factor)
+            left = min(left, rest + -_wanted(limit, free + rest, terms) * _RENEW_PERCENT // 100)
+    return max(0, left) * _UNIT_PERMILLE // factor
 
 
 def spare(limits: Ceilings, nodes: int) -> int:
@@ -142,29 +185,19 @@ def to_recall(
     ]
     if min(free, default=MIN_LEASE_BYTES) >= MIN_LEASE_BYTES:
         return frozenset()
-    return frozenset(name for name, one in holdings.items() if not one.active and any(_rests(one)))
+    return frozenset(name for name, one in holdings.items() if not one.active and any(rests(one)))
 
 
-class _Terms(NamedTuple):
-    holding: Holding
-    active: int
-    nodes: int
-
-
-def _granted(
-    limit: int | None, used: int, taken: int, seen: int, ceiling: int | None, terms: _Terms
-) -> int | None:
-    if limit is None:
-        return None
+def _renewed(limit: int, free: int, seen: int, ceiling: int, terms: Terms) -> int:
     factor = max(1, terms.holding.factor_permille)
-    rest = _billed(max(0, (ceiling or 0) - seen), factor)
-    wanted = _wanted(limit, max(0, limit - used - taken) + rest, terms)
+    rest = _rest(ceiling, seen, factor)
+    wanted = _wanted(limit, max(0, free) + rest, terms)
     if rest * 100 >= wanted * _RENEW_PERCENT:
-        return ceiling or 0
-    return max(ceiling or 0, seen + wanted * _UNIT_PERMILLE // factor)
+        return ceiling
+    return max(ceiling, seen + wanted * _UNIT_PERMILLE // factor)
 
 
-def _wanted(limit: int, free: int, terms: _Terms) -> int:
+def _wanted(limit: int, free: int, terms: Terms) -> int:
     share = free * _SHARE_PERCENT // 100 // max(1, terms.active)
     usual = min(free, max(MIN_LEASE_BYTES, min(MAX_LEASE_BYTES, share)))
     if terms.holding.active or terms.nodes <= 1:
@@ -183,12 +216,7 @@ def _lower(ceiling: int | None, returned: int | None) -> int | None:
     return min(ceiling, returned)
 
 
-def _rests(holding: Holding) -> Bytes:
-    pairs = zip(holding.seen, holding.ceilings, strict=True)
-    return Bytes(
-        *(_billed(max(0, (ceiling or 0) - seen), holding.factor_permille) for seen, ceiling in pairs)
-    )
-
-
-def _billed(raw: int, factor_permille: int) -> int:
-    return -(-raw * factor_permille // _UNIT_PERMILLE)
+def _rest(ceiling: int | None, seen: int, factor_permille: int) -> int:
+    if ceiling is None or ceiling <= seen:
+        return 0
+    return -(-(ceiling - seen) * factor_permille // _UNIT_PERMILLE)

@@ -31,6 +31,8 @@ def bounded(limits: Ceilings, used: Bytes, taken: Bytes, spent: Bytes, pools: It
     pass by now, which its renewal sets free.
     """
     shared = list(pools)
+    if not shared:
+        return limits
     return Ceilings(
         *(
             _least(
@@ -43,26 +45,26 @@ def bounded(limits: Ceilings, used: Bytes, taken: Bytes, spent: Bytes, pools: It
 
 def kept(pools: Iterable[Pool], more: Bytes) -> bool:
     """Whether no pool would be overdrawn by holding so much more of each; less is always right."""
-    return all(
-        limit is None or extra <= 0 or used + held + extra <= limit
-        for pool in pools
-        for limit, used, held, extra in zip(*pool, more, strict=True)
-    )
+    for pool in pools:
+        for limit, used, held, extra in zip(*pool, more, strict=True):
+            if limit is not None and extra > 0 and used + held + extra > limit:
+                return False
+    return True
 
 
 def drawn(pool: Pool, more: Bytes) -> Pool:
     """The pool after leases hold so much more of it."""
-    return pool._replace(held=plus(pool.held, more))
+    return Pool(pool.limits, pool.used, plus(pool.held, more))
 
 
 def plus(one: Bytes, other: Bytes) -> Bytes:
     """The sum, limit by limit."""
-    return Bytes(*map(sum, zip(one, other, strict=True)))
+    return Bytes(one[0] + other[0], one[1] + other[1], one[2] + other[2])
 
 
 def minus(one: Bytes, other: Bytes) -> Bytes:
     """The difference, limit by limit."""
-    return Bytes(*(left - right for left, right in zip(one, other, strict=True)))
+    return Bytes(one[0] - other[0], one[1] - other[1], one[2] - other[2])
 
 
 def _free(pool: Pool, kind: int, spent: int) -> int | None:
