@@ -86,6 +86,7 @@ class _Case:
     others: Bytes
     active: int
     nodes: int
+    here: bool
     limits: Ceilings = ENDLESS
 
     @property
@@ -141,8 +142,8 @@ def renew(
     for case in cases.values():
         # Bytes have passed from what is held to what is used, also of whoever is given nothing now.
         _draw(case, above)
-    served = {number for number in cases if users[number].limited and users[number].served}
-    lent = _lendable(session, source, cases, served, above, now_ms)
+    served = [cases[one] for one in sorted(cases) if users[one].limited and users[one].served]
+    lent = _lendable(session, source, served, above, now_ms)
     raised = [case for case in lent if _grant(case, above)]
     if raised:
         leases.number(session, source)
@@ -156,6 +157,27 @@ def renew(
         if not quiet:
             scarce.append(case)
     return Change([case.lease() for case in lent], _recalled(session, scarce))
+
+
+def quiet(
+    session: Session, source: Source, borrowers: Mapping[UserId, Borrower], now_ms: int
+) -> dict[UserId, int]:
+    """Raw bytes of each of these before his lease under this ledger is to be looked at again.
+
+    Only of those whom the ledger's node may be lent anything of, while no node is asked what it holds.
+    """
+    if source.learning_ms is not None or learning.asked(session, now_ms - judging.TERM_MS):
+        return {}
+    cases = _cases(session, source, borrowers, now_ms)
+    above = Above(session, borrowers.values())
+    found = {}
+    for number, case in cases.items():
+        if case.here:
+            # His bytes are about to be booked.
+            case.put(case.mine if case.mine.active else structs.replace(case.mine, active=True))
+            _bound(case, above)
+            found[number] = case.quiet_bytes()
+    return found
 
 
 def replace(
@@ -190,48 +212,49 @@ def _cases(
     if not borrowers:
         return {}
     held = leases.holdings(session, borrowers, active_since_ms=now_ms - _ACTIVE_MS)
-    nodes = leases.nodes_of(session, borrowers)
+    places = leases.places(session, NodeId(source.node), borrowers)
     return {
-        number: _case(one, held.get(number, {}), source.number, nodes.get(number, 1))
+        number: _case(one, held.get(number, {}), source.number, *places.get(number, (1, False)))
         for number, one in borrowers.items()
     }
 
 
-def _case(user: Borrower, holdings: Mapping[int, Holding], ledger: int, nodes: int) -> _Case:
+def _case(user: Borrower, holdings: Mapping[int, Holding], ledger: int, nodes: int, here: bool) -> _Case:  # noqa: FBT001 - the second half of a pair
     mine = holdings.get(ledger, _NOTHING)
     own = rules.rests(mine)
     others, active = NO_BYTES, int(mine.active)
     for number, holding in holdings.items():
         if number != ledger:
             others, active = pools.plus(others, rules.rests(holding)), active + holding.active
-    return _Case(user, holdings, ledger, mine, own, others, active, nodes)
+    return _Case(user, holdings, ledger, mine, own, others, active, nodes, here)
 
 
 def _lendable(
-    session: Session,
-    source: Source,
-    cases: Mapping[UserId, _Case],
-    served: Collection[UserId],
-    above: Above,
-    now_ms: int,
+    session: Session, source: Source, served: Iterable[_Case], above: Above, now_ms: int
 ) -> list[_Case]:
     if source.learning_ms is not None:
         return []
-    here = leases.placed(session, NodeId(source.node), served)
+    here = [case for case in served if case.here]
     asked_since_ms = now_ms - judging.TERM_MS
-    if learning.asked(session, asked_since_ms):
-        sharing = {number: set(above.limiting(cases[number].user)) for number in here}
-        here -= learning.waiting(session, sharing, asked_since_ms)
-    return [cases[number] for number in sorted(here)]
+    if not learning.asked(session, asked_since_ms):
+        return here
+    sharing = {case.user.id: set(above.limiting(case.user)) for case in here}
+    waiting = learning.waiting(session, sharing, asked_since_ms)
+    return [case for case in here if case.user.id not in waiting]
+
+
+def _bound(case: _Case, above: Above) -> list[Pool]:
+    """Find the limits to work his lease out with; returns the pools that they come from."""
+    lines = above.of(case.user)
+    spent = pools.minus(case.mine.held, case.own) if lines else NO_BYTES
+    case.limits = pools.bounded(case.user.limits, case.user.used, case.taken, spent, lines)
+    return lines
 
 
 def _grant(case: _Case, above: Above) -> bool:
     """Raise his lease where that is due; False where nothing changes."""
-    user, mine, taken = case.user, case.mine, case.taken
-    lines = above.of(user)
-    spent = pools.minus(mine.held, case.own) if lines else NO_BYTES
-    case.limits = pools.bounded(user.limits, user.used, taken, spent, lines)
-    ceilings = rules.renewed(case.limits, user.used, taken, case.terms)
+    user, mine, lines = case.user, case.mine, _bound(case, above)
+    ceilings = rules.renewed(case.limits, user.used, case.taken, case.terms)
     if ceilings == mine.ceilings:
         return False
     after = structs.replace(mine, ceilings=ceilings)

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
-from collector.app import learning, lending, phases
+from collector.app import admission, learning, lending, phases
 from collector.app import quarantine as held_rows
 from collector.app import users as people
-from collector.domain import booking, lane, metering, refusals
+from collector.domain import booking, lane, metering, refusals, standing
 from collector.domain.access import SYSTEM
 from collector.domain.booking import Books
 from collector.domain.changes import Change
@@ -40,7 +40,7 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
     _know(session, books, [*report.unleased, *(lease.user for lease in report.returned)])
     booking.finish(books, now_ms)
     moved, after = _settle(session, books, now_ms)
-    answers = _hold(session, node, report, books.held, now_ms)
+    answers = _hold(session, source, report, books.held, now_ms)
     stopping = bool(books.billed) and phases.charge(session, books.billed, now_ms)
     if newest:
         learning.hear(session, source, report.word, now_ms)
@@ -79,17 +79,31 @@ def _book(
     now_ms: int,
 ) -> None:
     """Charge the rows whose bytes were used by one moment."""
+    meters.turn(session, source, meters.hour_of(at_ms))
+    careful = _take(session, source, books, rows, at_ms, now_ms)
+    if careful and admission.readmit(session, source, careful, now_ms):
+        careful = _take(session, source, books, careful, at_ms, now_ms)
+    if careful:
+        _book_carefully(session, source, ledger, books, [Row(*one, at_ms) for one in careful], now_ms)
+
+
+def _take(
+    session: Session,
+    source: Source,
+    books: Books,
+    rows: list[tuple[int, Usage]],
+    at_ms: int,
+    now_ms: int,
+) -> list[tuple[int, Usage]]:
+    """Charge the rows that may take the fast lane; returns the others, in their order."""
     slow = session.hot.not_before(at_ms, now_ms)
     quick = rows if slow is None else [placed for placed in rows if placed[1].user not in slow]
     if books.after:
         quick = [placed for placed in quick if placed[1].user not in books.after]
-    meters.turn(session, source, meters.hour_of(at_ms))
     taken = lane.take(quick, source, session.hot.rooms, session.hot.managers, now_ms)
     meters.move(session, taken.moved)
     booking.add_up(books, taken.billed)
-    careful = taken.careful if quick is rows else _others(rows, quick, taken.careful)
-    if careful:
-        _book_carefully(session, source, ledger, books, [Row(*one, at_ms) for one in careful], now_ms)
+    return taken.careful if quick is rows else _others(rows, quick, taken.careful)
 
 
 def _others(
@@ -150,16 +164,19 @@ def _admit(session: Session, after: Mapping[UserId, User], now_ms: int) -> None:
     """Let the next rows of whoever is served take the fast lane."""
     for user in after.values():
         if user.served:
-            session.hot.admit(user, now_ms)
+            room = standing.room(user)
+            session.hot.admit(user.id, room, user.manager, user.due_ms, user.period_start_ms, now_ms)
 
 
 def _hold(
-    session: Session, node: NodeId, report: Received, held: Iterable[metering.Held], now_ms: int
+    session: Session, source: Source, report: Received, held: Iterable[metering.Held], now_ms: int
 ) -> list[Quarantined]:
-    ledger = report.ledger
+    node, ledger = NodeId(source.node), report.ledger
     answers: list[Quarantined] = []
     for one in held:
         answers.append(Quarantined(row=one.place, reason=one.reason))
+        # What waits for a decision is waited for, whoever else his rows come from.
+        session.hot.forget_meter(source, one.row.user, one.row.endpoint)
         entry = _held(node, ledger, one.row, _content(one.row), one.cause, one.reason, now_ms)
         held_rows.hold(session, entry, now_ms)
     for place, content in report.undecodable:

@@ -12,6 +12,8 @@ from msgspec import structs
 from collector.domain import resets, validity
 from collector.domain import users as people
 from collector.domain.lane import ENDLESS
+from collector.domain.leases import ENDLESS as NO_LIMITS
+from collector.domain.leases import Bytes, Ceilings
 from collector.domain.users import NewUser, Status, User, UserChanges
 from shared.names import MAX_BYTES, UserId
 
@@ -87,8 +89,15 @@ def charged(user: User, up_bytes: int, down_bytes: int, at_ms: int) -> User:
 
 def room(user: User) -> int:
     """How many billed bytes he may move before a limit is near; by any way they are counted."""
-    lefts = (limit - used for limit, used in zip(user.limits, user.used, strict=True) if limit is not None)
-    return max(0, min(lefts, default=ENDLESS - user.pooled))
+    return left(user.limits, user.used, pooled=user.pooled)
+
+
+def left(limits: Ceilings, used: Bytes, *, pooled: bool) -> int:
+    """The same of limits and what counts against them; `pooled` has no end of his own, but leases."""
+    if limits == NO_LIMITS:
+        return ENDLESS - pooled
+    lefts = (limit - gone for limit, gone in zip(limits, used, strict=True) if limit is not None)
+    return max(0, min(lefts))
 
 
 def changed(user: User, changes: UserChanges, now_ms: int) -> User:

@@ -8,9 +8,7 @@ here: they all run on one thread.
 
 from collections.abc import Container, Iterable, Mapping
 
-from collector.domain import standing
 from collector.domain.lane import HIGHEST, Source, Totals
-from collector.domain.users import User
 from shared.names import EndpointId, LedgerId, ManagerId, NodeId, UserId
 
 #: Meters remembered at most, at about 300 bytes each; beyond that everything is learned again.
@@ -61,18 +59,26 @@ class Hot:
         self._meters += user not in of_endpoint
         of_endpoint[user] = totals
 
-    def admit(self, user: User, now_ms: int) -> None:
+    def admit(
+        self,
+        user: UserId,
+        room: int,
+        manager: ManagerId | None,
+        due_ms: int | None,
+        period_start_ms: int,
+        now_ms: int,
+    ) -> None:
         """Let a user's rows take the fast lane until his room is used or his time has come."""
-        self.rooms[user.id] = standing.room(user)
-        if user.manager is not None:
-            self.managers[user.id] = user.manager
-        if user.due_ms is not None:
-            self._dues[user.id] = user.due_ms
-            self._earliest_ms = min(self._earliest_ms, user.due_ms)
-        if user.period_start_ms > now_ms - _RECENT_MS:
-            self._begun[user.id] = user.period_start_ms
+        self.rooms[user] = room
+        if manager is not None:
+            self.managers[user] = manager
+        if due_ms is not None:
+            self._dues[user] = due_ms
+            self._earliest_ms = min(self._earliest_ms, due_ms)
+        if period_start_ms > now_ms - _RECENT_MS:
+            self._begun[user] = period_start_ms
         else:
-            self._begun.pop(user.id, None)
+            self._begun.pop(user, None)
 
     def not_before(self, at_ms: int, now_ms: int) -> Container[UserId] | None:
         """Whose bytes of that moment do not belong to the period his room is of; None is nobody.
@@ -100,6 +106,10 @@ class Hot:
             self._dues.pop(user, None)
             self._begun.pop(user, None)
             self.managers.pop(user, None)
+
+    def forget_meter(self, source: Source, user: UserId, endpoint: EndpointId) -> None:
+        """The next rows of this meter go the careful way."""
+        source.meters.get(endpoint, {}).pop(user, None)
 
     def forget_node(self, node: NodeId) -> None:
         """Learn everything of a node's ledgers again."""

@@ -99,26 +99,15 @@ def returned(session: Session, node: NodeId, users: Iterable[UserId]) -> None:
     session.run_many("DELETE FROM recall WHERE node_id = ? AND user_id = ?", [(node, user) for user in users])
 
 
-def placed(session: Session, node: NodeId, users: Iterable[UserId]) -> set[UserId]:
-    """Those of these users who may be served on this node at all."""
+def places(session: Session, node: NodeId, users: Iterable[UserId]) -> dict[UserId, tuple[int, bool]]:
+    """On how many nodes each of these users may be served, and whether on this one; nobody without any."""
     rows = session.rows(
-        f"SELECT DISTINCT a.user_id FROM {session.wanted}"
-        " JOIN assignment AS a ON a.user_id = wanted.value"
-        " JOIN endpoint AS e ON e.id = a.endpoint_id WHERE e.node_id = ?",
-        (session.numbers(users), node),
+        "SELECT a.user_id, COUNT(DISTINCT e.node_id), MAX(CASE WHEN e.node_id = ? THEN 1 ELSE 0 END)"
+        f" FROM {session.wanted} CROSS JOIN assignment AS a CROSS JOIN endpoint AS e"
+        " WHERE a.user_id = wanted.value AND e.id = a.endpoint_id GROUP BY a.user_id",
+        (node, session.numbers(users)),
     )
-    return {UserId(user) for (user,) in rows}
-
-
-def nodes_of(session: Session, users: Iterable[UserId]) -> dict[UserId, int]:
-    """On how many nodes each of these users may be served."""
-    rows = session.rows(
-        f"SELECT a.user_id, COUNT(DISTINCT e.node_id) FROM {session.wanted}"
-        " JOIN assignment AS a ON a.user_id = wanted.value JOIN endpoint AS e ON e.id = a.endpoint_id"
-        " GROUP BY a.user_id",
-        (session.numbers(users),),
-    )
-    return {UserId(user): int(count) for user, count in rows}
+    return {user: (count, bool(here)) for user, count, here in rows}
 
 
 def advance(session: Session, source: Source, order: tuple[int, int]) -> bool:

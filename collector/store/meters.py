@@ -9,7 +9,7 @@ from itertools import groupby
 
 from collector.domain import lane, metering
 from collector.domain.metering import Charge, Key, Seen
-from collector.store import endpoints, history, nodes
+from collector.store import endpoints, history, nodes, quarantine
 from collector.store.session import Session
 from shared.names import LedgerId, NodeId, UserId
 
@@ -19,7 +19,10 @@ _TOTALS = ("up_bytes", "down_bytes", "billed_up_bytes", "billed_down_bytes")
 
 
 def source(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> lane.Source:
-    """The ledger of this name with its meters, made for this node when it is new."""
+    """The ledger of this name with its meters, made for this node when it is new.
+
+    Meters that wait for an admin's decision are not remembered: their rows are judged by what waits.
+    """
     if (known := session.hot.source(name)) is not None:
         return known
     session.hot.touch()
@@ -43,12 +46,14 @@ def source(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> lane.
         serial=serial,
         learning_ms=learning_ms,
     )
+    waiting = quarantine.waiting(session, name)
     for user, endpoint, *totals in session.rows(
         "SELECT user_id, endpoint_id, up_bytes, down_bytes, billed_up_bytes, billed_down_bytes"
         " FROM meter WHERE ledger_id = ?",
         (number,),
     ):
-        session.hot.meter(fresh, user, endpoint, (totals[0], totals[1], totals[2], totals[3]))
+        if (user, endpoint) not in waiting:
+            session.hot.meter(fresh, user, endpoint, (totals[0], totals[1], totals[2], totals[3]))
     session.hot.learn(name, fresh)
     return fresh
 

@@ -61,11 +61,15 @@ class Fleet:
         return [kind for kind in told if kind != "USER_FIRST_USED" and not kind.startswith("PACKAGE_")]
 
     def report(
-        self, *rows: tuple[int, int, int, int], now_ms: int = NOW_MS + 60_000, ledger: LedgerId = LEDGER
+        self,
+        *rows: tuple[int, int, int, int],
+        now_ms: int = NOW_MS + 60_000,
+        ledger: LedgerId = LEDGER,
+        order: tuple[int, int] = (0, 0),
     ) -> Change[ReportAnswer]:
-        """Report totals, each row as user, endpoint, up, down."""
+        """Report totals, each row as user, endpoint, up, down; only with an `order` leases are given."""
         placed = [(place, _usage(*row)) for place, row in enumerate(rows)]
-        report = Received(ledger=ledger, rows=placed, undecodable=[])
+        report = Received(ledger=ledger, rows=placed, undecodable=[], order=order)
         return self.db.write_now(usage.ingest, self.node.id, report, now_ms)
 
     def used(self, user: User) -> tuple[int, int]:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from collector.app import nodes, usage, users
+from collector.app import admission, nodes, usage, users
 from collector.domain.nodes import NodeChanges
 from collector.domain.reports import Received
 from collector.domain.resets import Mode
@@ -40,19 +41,27 @@ LIMITS = (None, 5 * 10**8, 2 * 10**9)
 
 
 @dataclass
-class Twins:
-    """Two collectors that are told the same; the second forgets before each word what it had in memory."""
+class Triplets:
+    """Collectors that are told the same: one remembers, the others forget before each word what they knew.
+
+    The careful one lets nobody back into the fast lane before he was charged there.
+    """
 
     quick: Fleet
+    forgetful: Fleet
     careful: Fleet
     now_ms: int = NOW_MS
     sequence: int = 0
     totals: dict[int, tuple[int, int]] = field(default_factory=dict)
 
-    def both(self, work: Callable[[Fleet], Any]) -> tuple[Any, Any]:
-        quick = work(self.quick)
-        self.careful.db.write_now(lambda session: session.hot.forget_all())
-        return quick, work(self.careful)
+    def all(self, work: Callable[[Fleet], Any]) -> list[Any]:
+        found = [work(self.quick)]
+        for fleet in (self.forgetful, self.careful):
+            fleet.db.write_now(lambda session: session.hot.forget_all())
+            barred = mock.patch.object(admission, "readmit", return_value=False)
+            with barred if fleet is self.careful else contextlib.nullcontext():
+                found.append(work(fleet))
+        return found
 
     def report(self, rows: list[Usage], quarter: int, past: list[tuple[Usage, int]]) -> None:
         self.sequence += 1
@@ -64,94 +73,99 @@ class Twins:
             quarter=quarter,
             order=(1, self.sequence),
         )
-        quick, careful = self.both(
+        *others, careful = self.all(
             lambda fleet: fleet.db.write_now(usage.ingest, fleet.node.id, report, self.now_ms).value
         )
-        # The lane may name nobody whom the careful way would not stop, and must name all whom it would.
-        assert quick.stopped == careful.stopped
-        assert (quick.accepted, quick.quarantined) == (careful.accepted, careful.quarantined)
+        for quick in others:
+            # The lane may name nobody whom the careful way would not stop, and must name all whom it would.
+            assert quick.stopped == careful.stopped
+            assert (quick.accepted, quick.quarantined) == (careful.accepted, careful.quarantined)
 
     def agree(self) -> None:
         for query in TABLES:
-            assert self._rows(self.quick, query) == self._rows(self.careful, query), query
+            careful = self._rows(self.careful, query)
+            assert self._rows(self.quick, query) == careful, query
+            assert self._rows(self.forgetful, query) == careful, query
 
     def _rows(self, fleet: Fleet, query: str) -> list[tuple[Any, ...]]:
         return fleet.db.read_now(lambda session: session.rows(query))
 
 
 @contextlib.contextmanager
-def _twins(first: Store | None = None) -> Iterator[Twins]:
+def _triplets(first: Store | None = None) -> Iterator[Triplets]:
     with (
         tempfile.TemporaryDirectory() as one,
         tempfile.TemporaryDirectory() as two,
+        tempfile.TemporaryDirectory() as three,
         made.opened(first or Path(one)) as quick,
-        made.opened(Path(two)) as careful,
+        made.opened(Path(two)) as forgetful,
+        made.opened(Path(three)) as careful,
     ):
-        yield Twins(quick, careful)
+        yield Triplets(quick, forgetful, careful)
 
 
-def _grown(twins: Twins, chance: random.Random, user: int) -> Usage:
-    up, down = twins.totals.get(user, (0, 0))
+def _grown(triplets: Triplets, chance: random.Random, user: int) -> Usage:
+    up, down = triplets.totals.get(user, (0, 0))
     if chance.random() < 0.8:
         up, down = up + chance.randrange(0, 4_000_000), down + chance.randrange(0, 40_000_000)
-        twins.totals[user] = up, down
+        triplets.totals[user] = up, down
     elif chance.random() < 0.5:
         up //= 2
     return Usage(UserId(user), EndpointId(1), up, down)
 
 
-def _step(twins: Twins, chance: random.Random) -> None:
-    twins.now_ms += chance.choice([10, 1_000, 10_000, 600_000, HOUR_MS])
+def _step(triplets: Triplets, chance: random.Random) -> None:
+    triplets.now_ms += chance.choice([10, 1_000, 10_000, 600_000, HOUR_MS])
     user = UserId(chance.randrange(1, 7))
     act = chance.random()
     if act < 0.75:
         people = chance.sample(range(1, 7), chance.randrange(1, 6))
-        quarter = twins.now_ms // QUARTER_MS - (chance.random() < 0.1)
-        past = [(_grown(twins, chance, user), quarter - 2)] if chance.random() < 0.1 else []
-        twins.report([_grown(twins, chance, one) for one in people], quarter, past)
+        quarter = triplets.now_ms // QUARTER_MS - (chance.random() < 0.1)
+        past = [(_grown(triplets, chance, user), quarter - 2)] if chance.random() < 0.1 else []
+        triplets.report([_grown(triplets, chance, one) for one in people], quarter, past)
     elif act < 0.85:
-        twins.both(lambda fleet: fleet.tick(twins.now_ms))
+        triplets.all(lambda fleet: fleet.tick(triplets.now_ms))
     elif act < 0.92:
         limits = {
             chance.choice(["quota_bytes", "down_limit_bytes"]): chance.choice([None, 10**8, 10**9, 10**10])
         }
-        _change(twins, user, **limits)
+        _change(triplets, user, **limits)
     elif act < 0.96:
-        _change(twins, user, active=chance.random() < 0.7)
+        _change(triplets, user, active=chance.random() < 0.7)
     else:
         places = chance.choice([[], [EndpointId(1)]])
-        twins.both(lambda fleet: fleet.db.write_now(users.assign, user, places, ADMIN, twins.now_ms))
+        triplets.all(lambda fleet: fleet.db.write_now(users.assign, user, places, ADMIN, triplets.now_ms))
 
 
 def _add(fleet: Fleet, number: int, **fields: Any) -> None:  # noqa: ANN401 - as NewUser has them
     fleet.user(number, **fields)
 
 
-def _change(twins: Twins, user: UserId, **fields: Any) -> None:  # noqa: ANN401 - as UserChanges has them
+def _change(triplets: Triplets, user: UserId, **fields: Any) -> None:  # noqa: ANN401 - as UserChanges has them
     changes = UserChanges(**fields)
-    twins.both(lambda fleet: fleet.db.write_now(users.change, user, changes, ADMIN, twins.now_ms))
+    triplets.all(lambda fleet: fleet.db.write_now(users.change, user, changes, ADMIN, triplets.now_ms))
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_collector_that_remembers_books_as_one_that_forgets(seed: int) -> None:
-    with _twins() as twins:
-        _play(twins, random.Random(seed))
+    with _triplets() as triplets:
+        _play(triplets, random.Random(seed))
 
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("seed", range(4))
 def test_postgres_books_as_sqlite_does(seed: int, cluster: Cluster) -> None:
-    with stores.on_postgres(cluster) as store, _twins(store) as twins:
-        _play(twins, random.Random(seed))
+    with stores.on_postgres(cluster) as store, _triplets(store) as triplets:
+        _play(triplets, random.Random(seed))
 
 
-def _play(twins: Twins, chance: random.Random) -> None:
+def _play(triplets: Triplets, chance: random.Random) -> None:
     for number in range(1, 7):
         limit, mode = chance.choice(LIMITS), chance.choice([Mode.NEVER, Mode.HOURLY, Mode.DAILY])
-        twins.both(functools.partial(_add, number=number, quota_bytes=limit, reset=mode))
+        triplets.all(functools.partial(_add, number=number, quota_bytes=limit, reset=mode))
     for _ in range(80):
-        _step(twins, chance)
-        twins.agree()
+        _step(triplets, chance)
+        triplets.agree()
 
 
 def test_what_is_remembered_is_what_the_database_says(fleet: Fleet) -> None:
