@@ -91,10 +91,10 @@ def settle(
     judged = [user for user in moved if user.standing != before[user.id].standing]
     dated = [user for user in moved if user.due_ms != before[user.id].due_ms]
     users.save_standing(session, [*judged, *dated])
-    for earlier, later in steps:
-        _note_passage(session, earlier, later, actor, now_ms)
-    for user in judged:
-        _note_status(session, user, actor, now_ms)
+    told = [event for step in steps for event in course.passed(*step, actor, now_ms)]
+    events.append_all(
+        session, told + [event for user in judged for event in course.judged(user, actor, now_ms)]
+    )
     gone = users.removed_among(session, (user.id for user in judged))
     return configs.refresh(session, (user for user in judged if user.id not in gone))
 

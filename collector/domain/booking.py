@@ -54,8 +54,8 @@ def charge(books: Books, charges: Iterable[Charge], held: Iterable[Held]) -> Non
         earlier = books.after[one.key.user]
         user = standing.advanced(earlier, one.at_ms)
         charged = standing.charged(user, one.up, one.down, one.at_ms)
-        books.steps += [(earlier, user), (user, charged)]
-        books.after[user.id] = charged
+        _step(books, earlier, user)
+        _step(books, user, charged)
         if user.manager is not None:
             add_up(books, {user.manager: (one.up, one.down)})
 
@@ -69,7 +69,11 @@ def add_up(books: Books, billed: Mapping[ManagerId, tuple[int, int]]) -> None:
 
 def finish(books: Books, now_ms: int) -> None:
     """Bring everybody in the books to the present."""
-    for number, earlier in books.after.items():
-        later = standing.advanced(earlier, now_ms)
+    for earlier in list(books.after.values()):
+        _step(books, earlier, standing.advanced(earlier, now_ms))
+
+
+def _step(books: Books, earlier: User, later: User) -> None:
+    if later is not earlier:
         books.steps.append((earlier, later))
-        books.after[number] = later
+        books.after[later.id] = later

@@ -40,6 +40,9 @@ class Seen(NamedTuple):
     last_ms: int
 
 
+_NOTHING = Seen(0, 0, 0, 0, 0)
+
+
 class Row(NamedTuple):
     """A row of a report by its place there; its bytes were used by `at_ms`."""
 
@@ -127,16 +130,12 @@ def billed(old: int, new: int, factor_permille: int) -> int:
 
 def raised(row: Usage, seen: Seen | None, factor_permille: int, at_ms: int, now_ms: int) -> Charge:
     """The charge that takes a meter from what was seen to this row, or no further than it is."""
-    base = seen or Seen(0, 0, 0, 0, 0)
-    up, down = max(row.up, base.up), max(row.down, base.down)
-    more_up = billed(base.up, up, factor_permille)
-    more_down = billed(base.down, down, factor_permille)
+    base_up, base_down, billed_up, billed_down, _ = seen or _NOTHING
+    up, down = max(row.up, base_up), max(row.down, base_down)
+    more_up = billed(base_up, up, factor_permille)
+    more_down = billed(base_down, down, factor_permille)
     after = Seen(
-        up,
-        down,
-        min(MAX_BYTES, base.billed_up + more_up),
-        min(MAX_BYTES, base.billed_down + more_down),
-        now_ms,
+        up, down, min(MAX_BYTES, billed_up + more_up), min(MAX_BYTES, billed_down + more_down), now_ms
     )
     return Charge(Key(row.user, row.endpoint), more_up, more_down, at_ms, after)
 

@@ -149,6 +149,8 @@ def dearer(user: User) -> User:
 
 def over_quota(user: User) -> bool:
     """A limit is reached when nothing of it is left."""
+    if user.limits == NO_LIMITS:
+        return False
     return any(
         limit is not None and used >= limit for limit, used in zip(user.limits, user.used, strict=True)
     )

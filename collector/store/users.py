@@ -27,6 +27,7 @@ _SELECT = """
            c.period_start_ms, c.first_ms, c.last_ms
     FROM "user" u JOIN counter c ON c.user_id = u.id
 """
+_STATUSES = {status.value: status for status in Status}
 _MODES = {mode.value: mode for mode in Mode}
 _ANCHORS = {anchor.value: anchor for anchor in Anchor}
 
@@ -287,7 +288,7 @@ def _user(row: tuple[Any, ...], billed: tuple[int, int, int]) -> User:
         manager=manager,
         manager_stopped=bool(stopped),
         pooled=bool(pooled),
-        status=Status(status),
+        status=_STATUSES[status],
         reason=reason,
         quota_bytes=quota,
         up_limit_bytes=up_limit,

@@ -1,12 +1,12 @@
 """SQLite: one file in the data directory, in WAL mode with synchronous=FULL."""
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import peewee
 from playhouse import migrations
 
@@ -49,7 +49,7 @@ class Sqlite:
 
     def numbers(self, values: Iterable[int]) -> object:
         """The parameter of `wanted`."""
-        return json.dumps(sorted(set(values)))
+        return msgspec.json.encode(sorted(set(values))).decode()
 
     def update_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
