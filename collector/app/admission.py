@@ -9,8 +9,10 @@ from collections.abc import Iterable
 
 from collector.app import lending
 from collector.domain import standing
+from collector.domain.columns import NONE, Columns
 from collector.domain.lane import ENDLESS, Source
 from collector.store import users
+from collector.store.hot import Hot
 from collector.store.session import Session
 from shared.messages import Usage
 from shared.names import UserId
@@ -24,22 +26,23 @@ def readmit(session: Session, source: Source, rows: Iterable[tuple[int, Usage]],
     found = users.admissible(session, forgotten, now_ms)
     limited = {one.borrower.id: one.borrower for one in found if one.limited}
     quiet = lending.quiet(session, source, limited, now_ms) if limited else {}
-    source.quiet.update(quiet)
     for one in found:
         user = one.borrower
         if user.id in quiet or not one.limited:
             room = standing.left(user.limits, user.used, pooled=one.limited)
-            hot.admit(user.id, room, user.manager, one.due_ms, one.period_start_ms, now_ms)
+            hot.admit(user.id, room, user.manager, one.due_ms, one.period_start_ms)
+            source.meters.hush(user.id, quiet.get(user.id, NONE))
     return bool(found)
 
 
 def _forgotten(session: Session, source: Source, rows: Iterable[tuple[int, Usage]]) -> set[UserId]:
     """Users of known meters who have no room, or none under this ledger."""
-    rooms, quiet, meters = session.hot.rooms, source.quiet, source.meters
+    hot, meters = session.hot, source.meters
     return {
-        row.user
-        for _, row in rows
-        if row.user in meters.get(row.endpoint, ())
-        and (rooms.get(row.user, 0) < ENDLESS)
-        and (row.user not in rooms or row.user not in quiet)
+        row.user for _, row in rows if meters.has(row.user, row.endpoint) and _lacks(hot, meters, row.user)
     }
+
+
+def _lacks(hot: Hot, meters: Columns, user: UserId) -> bool:
+    room = hot.room(user)
+    return room == NONE or (room < ENDLESS and meters.quiet_of(user) == NONE)

@@ -16,6 +16,7 @@ from collector.domain import learning as judging
 from collector.domain import leases as rules
 from collector.domain import pools
 from collector.domain.changes import Change
+from collector.domain.columns import NONE
 from collector.domain.lane import Source
 from collector.domain.leases import ENDLESS, NO_BYTES, Borrower, Bytes, Ceilings, Holding, Terms
 from collector.domain.pools import Pool
@@ -127,7 +128,7 @@ def renew(
     leases back that this one needs.
     """
     for number in users:
-        source.quiet.pop(number, None)
+        source.meters.hush(number, NONE)
     if report is None:
         return Change([])
     returned = {lease.user: lease for lease in report.returned if lease.user in users}
@@ -152,9 +153,10 @@ def renew(
     above.save(session)
     scarce = []
     for case in lent:
-        source.quiet[case.user.id] = quiet = case.quiet_bytes()
+        quiet_bytes = case.quiet_bytes()
+        source.meters.hush(case.user.id, quiet_bytes)
         # Something is recalled only where hardly anything is free.
-        if not quiet:
+        if not quiet_bytes:
             scarce.append(case)
     return Change([case.lease() for case in lent], _recalled(session, scarce))
 

@@ -27,6 +27,9 @@ from collector.store.session import Session
 from shared.messages import Quarantined, ReportAnswer, Usage
 from shared.names import MAX_ID, LedgerId, NodeId, UserId
 
+#: Bytes told within this time of their use may take the fast lane.
+_RECENT_MS = 3_600_000
+
 
 def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Change[ReportAnswer]:
     """Book a report and renew the leases of whom it names."""
@@ -45,7 +48,7 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
     if newest:
         learning.hear(session, source, report.word, now_ms)
     lent = lending.renew(session, source, report if newest else None, after, now_ms)
-    _admit(session, after, now_ms)
+    _admit(session, after)
     return Change(
         ReportAnswer(
             accepted=len(report.past) + len(report.rows) - len(books.held),
@@ -96,11 +99,11 @@ def _take(
     now_ms: int,
 ) -> list[tuple[int, Usage]]:
     """Charge the rows that may take the fast lane; returns the others, in their order."""
-    slow = session.hot.not_before(at_ms, now_ms)
-    quick = rows if slow is None else [placed for placed in rows if placed[1].user not in slow]
-    if books.after:
-        quick = [placed for placed in quick if placed[1].user not in books.after]
-    taken = lane.take(quick, source, session.hot.rooms, session.hot.managers, now_ms)
+    if at_ms < now_ms - _RECENT_MS:
+        return rows
+    after = books.after
+    quick = [placed for placed in rows if placed[1].user not in after] if after else rows
+    taken = lane.take(quick, source, session.hot.people, at_ms, now_ms)
     meters.move(session, taken.moved)
     booking.add_up(books, taken.billed)
     return taken.careful if quick is rows else _others(rows, quick, taken.careful)
@@ -160,12 +163,12 @@ def _as_served(user: User, removed: bool) -> User:  # noqa: FBT001 - the second 
     return structs.replace(user, status=Status.INACTIVE) if removed else user
 
 
-def _admit(session: Session, after: Mapping[UserId, User], now_ms: int) -> None:
+def _admit(session: Session, after: Mapping[UserId, User]) -> None:
     """Let the next rows of whoever is served take the fast lane."""
     for user in after.values():
         if user.served:
             room = standing.room(user)
-            session.hot.admit(user.id, room, user.manager, user.due_ms, user.period_start_ms, now_ms)
+            session.hot.admit(user.id, room, user.manager, user.due_ms, user.period_start_ms)
 
 
 def _hold(

@@ -8,26 +8,27 @@ would have changed nothing else. Room and quiet are bounds from below: they end 
 can be forgotten at any moment; the careful way then begins it anew.
 """
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from collector.domain.columns import NONE, Columns
 from shared.messages import Usage
-from shared.names import EndpointId, ManagerId, UserId
+from shared.names import EndpointId, ManagerId
 
 #: The room of a user whom no bytes concern: no limit of his own or above him.
 ENDLESS = 2**62
 #: Larger totals go the careful way, where they are clamped.
 HIGHEST = 2**61
 _UNIT_PERMILLE = 1_000
-
-#: Totals of a meter: raw up and down, billed up and down.
-Totals = tuple[int, int, int, int]
+_NOWHERE = (array("q"), array("q"))
 
 
-@dataclass
+@dataclass(slots=True)
 class Source:
-    """What is remembered of one ledger. `quiet` is the raw bytes of a user before his lease is looked at.
+    """What is remembered of one ledger.
 
     `serial` counts its batches of leases; its node was asked at `learning_ms` what it holds and has not said.
     """
@@ -38,10 +39,35 @@ class Source:
     epoch: int
     fast_bytes: int
     factors: Mapping[EndpointId, int]
-    meters: dict[EndpointId, dict[UserId, Totals]] = field(default_factory=dict)
-    quiet: dict[UserId, int] = field(default_factory=dict)
     serial: int = 0
     learning_ms: int | None = None
+    meters: Columns = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without meters."""
+        self.meters = Columns(self.factors)
+
+
+@dataclass(slots=True)
+class People:
+    """What is remembered of users, by id, in columns: there is a place for whoever has a meter somewhere.
+
+    `rooms` are billed bytes that each may move before a limit is near, NONE for whoever has to go the careful
+    way; `managers` are those directly above, 0 where nobody is; `begun` is when present periods began.
+    """
+
+    rooms: "array[int]" = field(default_factory=lambda: array("q"))
+    managers: "array[int]" = field(default_factory=lambda: array("q"))
+    begun: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def reach(self, user: int) -> None:
+        """Make places up to this user."""
+        more = user + 1 - len(self.rooms)
+        if more > 0:
+            more += user // 8
+            self.rooms.extend([NONE] * more)
+            self.managers.extend([0] * more)
+            self.begun.extend([0] * more)
 
 
 class Taken(NamedTuple):
@@ -52,56 +78,62 @@ class Taken(NamedTuple):
     careful: list[tuple[int, Usage]]
 
 
-def take(
-    rows: Iterable[tuple[int, Usage]],
-    source: Source,
-    rooms: dict[UserId, int],
-    managers: Mapping[UserId, ManagerId],
-    now_ms: int,
+def take(  # noqa: C901, PLR0912 - one loop: a call a row would cost more than the rest of it
+    rows: Iterable[tuple[int, Usage]], source: Source, people: People, at_ms: int, now_ms: int
 ) -> Taken:
     """Charge the rows that need no thought, in memory; the caller stores them or forgets everything.
 
-    Their bytes were used now: in the open hour, in every user's present period. `rooms` are billed bytes
-    that each user may move before a limit is near.
+    Their bytes were used by `at_ms`, in the open hour; those of a period before the user's present one are
+    left, too.
     """
-    taken = Taken([], {}, [])
-    number, meters, fast = source.number, source.meters, source.fast_bytes
+    moved: list[tuple[int, ...]] = []
+    careful: list[tuple[int, Usage]] = []
+    billed: dict[int, tuple[int, int]] = {}
+    number, fast, meters = source.number, source.fast_bytes, source.meters
+    users, quiets, shifts = meters.users, meters.quiet, meters.shifts
+    rooms, managers = people.rooms, people.managers
+    begun = people.begun if at_ms < now_ms else None
+    place, last, count, of, factor, (ups, downs) = NONE, NONE, len(users), NONE, 0, _NOWHERE
     for placed in rows:
         row = placed[1]
         user, endpoint, up, down = row.user, row.endpoint, row.up, row.down
-        of_endpoint = meters.get(endpoint)
-        seen = None if of_endpoint is None else of_endpoint.get(user)
-        room = rooms.get(user)
-        if of_endpoint is None or seen is None or room is None:
-            taken.careful.append(placed)
+        if endpoint != of:
+            of, factor = endpoint, source.factors.get(endpoint, 0)
+            ups, downs = meters.totals.get(endpoint, _NOWHERE)
+        if user != last:
+            # As a rule the next user is in the next place.
+            place, last = place + 1, user
+            if place >= count or users[place] != user:
+                place = bisect_left(users, user)
+        if place >= len(ups) or users[place] != user:
+            careful.append(placed)
             continue
-        before_up, before_down, billed_up, billed_down = seen
+        before_up, before_down, room = ups[place], downs[place], rooms[user]
         raw_up, raw_down = up - before_up, down - before_down
+        is_known = before_up >= 0 and room >= 0 and (begun is None or begun[user] <= at_ms)
+        if not (is_known and 0 <= raw_up <= fast and 0 <= raw_down <= fast):
+            careful.append(placed)
+            continue
         if raw_up == raw_down == 0:
             continue
-        if not (0 <= raw_up <= fast and 0 <= raw_down <= fast):
-            taken.careful.append(placed)
-            continue
-        factor = source.factors[endpoint]
         if factor == _UNIT_PERMILLE:
-            more_up, more_down = raw_up, raw_down
+            more_up, more_down, billed_up, billed_down = raw_up, raw_down, up, down
         else:
-            more_up = up * factor // _UNIT_PERMILLE - before_up * factor // _UNIT_PERMILLE
-            more_down = down * factor // _UNIT_PERMILLE - before_down * factor // _UNIT_PERMILLE
+            billed_up, billed_down = up * factor // _UNIT_PERMILLE, down * factor // _UNIT_PERMILLE
+            more_up = billed_up - before_up * factor // _UNIT_PERMILLE
+            more_down = billed_down - before_down * factor // _UNIT_PERMILLE
         if room < ENDLESS:
             room -= more_up + more_down
-            quiet = source.quiet.get(user, 0) - raw_up - raw_down
+            quiet = quiets[place] - raw_up - raw_down
             if room <= 0 or quiet <= 0:
-                taken.careful.append(placed)
+                careful.append(placed)
                 continue
-            rooms[user] = room
-            source.quiet[user] = quiet
-        billed_up += more_up
-        billed_down += more_down
-        of_endpoint[user] = (up, down, billed_up, billed_down)
-        taken.moved.append((number, user, endpoint, up, down, billed_up, billed_down, now_ms))
-        manager = managers.get(user)
-        if manager is not None:
-            of_up, of_down = taken.billed.get(manager, (0, 0))
-            taken.billed[manager] = (of_up + more_up, of_down + more_down)
-    return taken
+            rooms[user], quiets[place] = room, quiet
+        ups[place], downs[place] = up, down
+        if shifts:
+            billed_up, billed_down = meters.billed(user, endpoint, up, down)
+        moved.append((number, user, endpoint, up, down, billed_up, billed_down, now_ms))
+        if manager := managers[user]:
+            of_up, of_down = billed.get(manager, (0, 0))
+            billed[manager] = (of_up + more_up, of_down + more_down)
+    return Taken(moved, {ManagerId(manager): sums for manager, sums in billed.items()}, careful)

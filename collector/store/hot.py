@@ -6,30 +6,26 @@ changes a user, a lease, a placing or a meter by another way forgets him. Only f
 here: they all run on one thread.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from collector.domain.lane import HIGHEST, Source, Totals
+from collector.domain.agenda import Agenda
+from collector.domain.columns import NONE, MeterRow
+from collector.domain.lane import HIGHEST, People, Source
 from shared.names import EndpointId, LedgerId, ManagerId, NodeId, UserId
 
-#: Meters remembered at most, at about 300 bytes each; beyond that everything is learned again.
-_MAX_METERS = 3_000_000
-_NEVER_MS = 2**62
-#: Bytes told within this time of their use may take the fast lane.
-_RECENT_MS = 3_600_000
+#: Meters remembered at most, at 32 bytes each; beyond that everything is learned again.
+_MAX_METERS = 8_000_000
+#: Users with higher ids go the careful way: each id up to the highest takes 32 bytes.
+_MAX_USER = 2**23
 
 
 class Hot:
     """Sources by ledger; rooms of users; whom time will change, and who belongs to a manager."""
 
     def __init__(self) -> None:
-        self.rooms: dict[UserId, int] = {}
-        self.managers: dict[UserId, ManagerId] = {}
-        self._dues: dict[UserId, int] = {}
-        #: When the present periods began of those in which it was not long ago.
-        self._begun: dict[UserId, int] = {}
-        self._earliest_ms = _NEVER_MS
+        self.people = People()
+        self._agenda = Agenda()
         self._sources: dict[LedgerId, Source] = {}
-        self._meters = 0
         #: Whether the present job has changed what is remembered: where it fails, that must go.
         self.touched = False
         #: Whether the present transaction has changed what another process may remember.
@@ -45,71 +41,57 @@ class Hot:
 
     def learn(self, ledger: LedgerId, source: Source) -> None:
         """Remember a ledger with its meters."""
-        self._meters += sum(map(len, source.meters.values()))
-        if self._meters > _MAX_METERS:
+        if sum(len(one.meters) for one in self._sources.values()) > _MAX_METERS:
             self.forget_all()
+            self.people.reach(max(source.meters.users, default=0))
         self._sources[ledger] = source
 
-    def meter(self, source: Source, user: UserId, endpoint: EndpointId, totals: Totals) -> None:
-        """Remember one meter as it now is."""
-        if max(totals) > HIGHEST:
-            source.meters.get(endpoint, {}).pop(user, None)
-            return
-        of_endpoint = source.meters.setdefault(endpoint, {})
-        self._meters += user not in of_endpoint
-        of_endpoint[user] = totals
+    def keep(self, source: Source, rows: Sequence[MeterRow]) -> None:
+        """Remember meters as they now are."""
+        known, factors = [], source.factors
+        for row in rows:
+            user, endpoint = row[0], row[1]
+            if max(row[2:]) <= HIGHEST and user <= _MAX_USER and endpoint in factors:
+                known.append(row)
+            else:
+                source.meters.drop(user, endpoint)
+        if known:
+            self.people.reach(max(row[0] for row in known))
+            source.meters.put(known)
 
     def admit(
-        self,
-        user: UserId,
-        room: int,
-        manager: ManagerId | None,
-        due_ms: int | None,
-        period_start_ms: int,
-        now_ms: int,
+        self, user: UserId, room: int, manager: ManagerId | None, due_ms: int | None, period_start_ms: int
     ) -> None:
         """Let a user's rows take the fast lane until his room is used or his time has come."""
-        self.rooms[user] = room
-        if manager is not None:
-            self.managers[user] = manager
-        if due_ms is not None:
-            self._dues[user] = due_ms
-            self._earliest_ms = min(self._earliest_ms, due_ms)
-        if period_start_ms > now_ms - _RECENT_MS:
-            self._begun[user] = period_start_ms
-        else:
-            self._begun.pop(user, None)
+        if user > _MAX_USER:
+            return
+        people = self.people
+        people.reach(user)
+        people.rooms[user] = room
+        people.managers[user] = manager or 0
+        people.begun[user] = period_start_ms
+        self._agenda.note(user, due_ms)
 
-    def not_before(self, at_ms: int, now_ms: int) -> Container[UserId] | None:
-        """Whose bytes of that moment do not belong to the period his room is of; None is nobody.
-
-        Of moments long ago nothing is remembered: then it is everybody.
-        """
-        if at_ms == now_ms:
-            return None
-        if at_ms < now_ms - _RECENT_MS:
-            return self.rooms.keys()
-        return {user for user, begun_ms in self._begun.items() if begun_ms > at_ms} or None
+    def room(self, user: UserId) -> int:
+        """The room of a user; NONE where he goes the careful way."""
+        return self.people.rooms[user] if 0 <= user < len(self.people.rooms) else NONE
 
     def expire(self, now_ms: int) -> None:
         """Forget whom time has changed by now."""
-        if now_ms < self._earliest_ms:
-            return
-        self.forget([user for user, due_ms in self._dues.items() if due_ms <= now_ms])
-        self._earliest_ms = min(self._dues.values(), default=_NEVER_MS)
+        if come := self._agenda.come(now_ms):
+            self.forget(map(UserId, come))
 
     def forget(self, users: Iterable[UserId]) -> None:
         """The next rows of these users go the careful way."""
+        rooms = self.people.rooms
         for user in users:
             self.concerned = True
-            self.rooms.pop(user, None)
-            self._dues.pop(user, None)
-            self._begun.pop(user, None)
-            self.managers.pop(user, None)
+            if 0 <= user < len(rooms):
+                rooms[user] = NONE
 
     def forget_meter(self, source: Source, user: UserId, endpoint: EndpointId) -> None:
         """The next rows of this meter go the careful way."""
-        source.meters.get(endpoint, {}).pop(user, None)
+        source.meters.drop(user, endpoint)
 
     def forget_node(self, node: NodeId) -> None:
         """Learn everything of a node's ledgers again."""
@@ -120,10 +102,12 @@ class Hot:
     def forget_all(self) -> None:
         """Learn everything again."""
         self.concerned = True
-        for table in (self.rooms, self.managers, self._dues, self._begun, self._sources):
-            table.clear()
-        self._earliest_ms = _NEVER_MS
-        self._meters = 0
+        self.people, self._agenda = People(), Agenda()
+        self._sources.clear()
+
+    def admitted(self) -> dict[UserId, int]:
+        """The rooms of users, for tests to compare with the database."""
+        return {UserId(user): room for user, room in enumerate(self.people.rooms) if room != NONE}
 
     def remembered(self) -> Mapping[LedgerId, Source]:
         """The sources, for tests to compare with the database."""

@@ -46,14 +46,14 @@ def source(session: Session, name: LedgerId, node: NodeId, now_ms: int) -> lane.
         serial=serial,
         learning_ms=learning_ms,
     )
-    waiting = quarantine.waiting(session, name)
-    for user, endpoint, *totals in session.rows(
+    rows = session.rows(
         "SELECT user_id, endpoint_id, up_bytes, down_bytes, billed_up_bytes, billed_down_bytes"
-        " FROM meter WHERE ledger_id = ?",
+        " FROM meter WHERE ledger_id = ? ORDER BY user_id, endpoint_id",
         (number,),
-    ):
-        if (user, endpoint) not in waiting:
-            session.hot.meter(fresh, user, endpoint, (totals[0], totals[1], totals[2], totals[3]))
+    )
+    if waiting := quarantine.waiting(session, name):
+        rows = [row for row in rows if row[:2] not in waiting]
+    session.hot.keep(fresh, rows)
     session.hot.learn(name, fresh)
     return fresh
 
@@ -112,8 +112,7 @@ def save(session: Session, source: lane.Source, charges: Iterable[Charge]) -> No
             " billed_down_bytes = excluded.billed_down_bytes, last_ms = excluded.last_ms",
             [(source.number, *key, *seen) for key, seen in sorted(latest.items())],
         )
-        for (user, endpoint), seen in latest.items():
-            session.hot.meter(source, user, endpoint, seen[:4])
+        session.hot.keep(source, [(*key, *seen[:4]) for key, seen in latest.items()])
 
 
 def rebase(session: Session, source: lane.Source, charge: Charge) -> None:

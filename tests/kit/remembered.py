@@ -7,8 +7,9 @@ from collector.store.session import Session
 
 def rightly(session: Session) -> None:
     """Meters are remembered to the byte, and nobody has more room than his limits leave; runs as a write."""
-    known = users.among(session, list(session.hot.rooms))
-    for number, room in session.hot.rooms.items():
+    rooms = session.hot.admitted()
+    known = users.among(session, rooms)
+    for number, room in rooms.items():
         assert known[number].served
         assert room <= standing.room(known[number])
     for source in session.hot.remembered().values():
@@ -17,7 +18,5 @@ def rightly(session: Session) -> None:
             " FROM meter WHERE ledger_id = ?",
             (source.number,),
         )
-        told = {
-            (endpoint, user): totals for endpoint, of in source.meters.items() for user, totals in of.items()
-        }
-        assert told == {(row[0], row[1]): tuple(row[2:]) for row in rows}
+        told = {(endpoint, user): totals for user, endpoint, *totals in source.meters}
+        assert told == {(row[0], row[1]): list(row[2:]) for row in rows}

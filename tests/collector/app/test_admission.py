@@ -7,6 +7,8 @@ import pytest
 
 from collector.app import learning
 from collector.domain import metering
+from collector.domain.columns import NONE
+from shared.names import UserId
 from tests.collector.app.fleet import LEDGER, NOW_MS, Fleet
 from tests.kit import remembered
 
@@ -96,4 +98,6 @@ def test_a_node_that_is_asked_what_it_holds_gets_no_room_of_the_limited(
     judged.reset_mock()
     _reported(fleet, 3)
     assert judged.called
-    assert fleet.db.write_now(lambda session: session.hot.source(LEDGER)).quiet == {}  # type: ignore[union-attr]  # it was just reported under
+    source = fleet.db.write_now(lambda session: session.hot.source(LEDGER))
+    assert source is not None
+    assert source.meters.quiet_of(UserId(1)) == NONE

@@ -41,7 +41,7 @@ def serving(store: Store) -> Iterator[Fleet]:
 
 def _remembers(fleet: Fleet) -> bool:
     """Whether it remembers anybody after its next transaction has begun."""
-    return fleet.db.write_now(lambda session: bool(session.hot.rooms) and bool(session.hot.remembered()))
+    return fleet.db.write_now(lambda session: bool(session.hot.admitted()) and bool(session.hot.remembered()))
 
 
 def _enrol(beside: Database, _: Fleet) -> None:
