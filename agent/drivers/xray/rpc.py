@@ -1,12 +1,13 @@
 """The part of Xray's gRPC API the driver uses, over a unix socket.
 
-What always holds: every call has a deadline; Xray's errors leave here as `DriverError` or `CoreDownError`;
-only VLESS accounts can be sent; counters cannot be reset, since the request has no such field here. Xray
-answers most refusals as UNKNOWN with a text, so texts are compared, without case.
+What always holds: every call has a deadline; Xray's errors leave here as `DriverError`, or as one of its
+kinds; an account is sent as what it is (`typed`), to an inbound that the caller knows to be of its kind;
+counters cannot be reset, since the request has no such field here. Xray answers most refusals as UNKNOWN with
+a text, so texts are compared, without case.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +15,15 @@ import grpc
 from google.protobuf.message import Message
 
 from agent.drivers import base
+from agent.drivers.xray import kinds, typed
 from agent.drivers.xray import xray_pb2 as pb
 
 #: Answers about 50,000 users take 5 MB; gRPC's own limit of 4 MB would be hit at 40,000.
 MAX_ANSWER_BYTES = 64 << 20
 ALTER_DEADLINE_S = 10.0
 READ_DEADLINE_S = 10.0
+#: Ten thousand accounts of Trojan take two seconds.
+INBOUND_DEADLINE_S = 30.0
 STATUS_DEADLINE_S = 1.0
 
 Answer = TypeVar("Answer")
@@ -49,6 +53,9 @@ class Api:
         self._remove_inbound = method(
             _HANDLER + "RemoveInbound", pb.RemoveInboundRequest.SerializeToString, pb.Empty.FromString
         )
+        self._add_inbound = method(
+            _HANDLER + "AddInbound", pb.AddInboundRequest.SerializeToString, pb.Empty.FromString
+        )
         self._list_inbounds = method(
             _HANDLER + "ListInbounds",
             pb.ListInboundsRequest.SerializeToString,
@@ -72,22 +79,29 @@ class Api:
         """Let go of the connection; calls under way end as CoreDownError."""
         await self._channel.close(None)
 
-    async def add_user(self, tag: str, email: str, uuid: str) -> bool:
-        """Add a VLESS account; False when that e-mail is there already, with whatever UUID."""
-        account = _typed("xray.proxy.vless.Account", pb.VlessAccount(id=uuid))
-        user = pb.AddUserOperation(user=pb.User(email=email, account=account))
-        operation = _typed("xray.app.proxyman.command.AddUserOperation", user)
+    async def add_user(self, tag: str, email: str, login: kinds.Login) -> bool:
+        """Add an account; False when that e-mail is there already, with whatever secret.
+
+        Kinds that are `kinds.SILENT` never say so. The inbound must be of the login's kind.
+        """
+        operation = typed.wrapped(
+            "xray.app.proxyman.command.AddUserOperation", pb.AddUserOperation(user=typed.user(email, login))
+        )
         return await self._altered(tag, operation, unless="already exists")
 
     async def remove_user(self, tag: str, email: str) -> bool:
         """Remove an account; False when it was not there. Its connections live on."""
-        operation = _typed(
+        operation = typed.wrapped(
             "xray.app.proxyman.command.RemoveUserOperation", pb.RemoveUserOperation(email=email)
         )
         return await self._altered(tag, operation, unless="not found")
 
+    async def add_inbound(self, inbound: pb.InboundHandler) -> None:
+        """Listen there from now on. One that fails may have left its tag behind: remove that."""
+        await _answer(self._add_inbound, pb.AddInboundRequest(inbound=inbound), INBOUND_DEADLINE_S)
+
     async def remove_inbound(self, tag: str) -> None:
-        """Close a listener for good; its connections live on."""
+        """Close a listener for good; its connections live on. Raises DriverError when there is none."""
         await _answer(self._remove_inbound, pb.RemoveInboundRequest(tag=tag), ALTER_DEADLINE_S)
 
     async def inbounds(self) -> frozenset[str]:
@@ -95,15 +109,20 @@ class Api:
         answer = await _answer(self._list_inbounds, pb.ListInboundsRequest(only_tags=True), READ_DEADLINE_S)
         return frozenset(inbound.tag for inbound in answer.inbounds)
 
-    async def users(self, tag: str, email: str = "") -> dict[str, str]:
-        """UUIDs by e-mail of one VLESS inbound, or of one account of it when an e-mail is given."""
+    async def inbound_types(self) -> dict[str, str]:
+        """The type of each inbound's own settings, by tag."""
+        return {inbound.tag: inbound.proxy_settings.type for inbound in await self.whole_inbounds()}
+
+    async def whole_inbounds(self) -> Sequence[pb.InboundHandler]:
+        """The inbounds as they were added, with the accounts they had then: many megabytes, perhaps."""
+        answer = await _answer(self._list_inbounds, pb.ListInboundsRequest(), READ_DEADLINE_S)
+        return list(answer.inbounds)
+
+    async def users(self, tag: str, email: str = "") -> list[tuple[str, kinds.Login | None]]:
+        """The accounts of one inbound by e-mail, or that of one e-mail; None is a login of unknown kind."""
         request = pb.InboundUsersRequest(tag=tag, email=email)
         answer = await _answer(self._inbound_users, request, READ_DEADLINE_S)
-        return {
-            user.email: pb.VlessAccount.FromString(user.account.value).id
-            for user in answer.users
-            if user.email and user.account.type == "xray.proxy.vless.Account"
-        }
+        return [(user.email, typed.login(user)) for user in answer.users if user.email]
 
     async def counters(self) -> Mapping[str, int]:
         """All counters of users, by Xray's names for them."""
@@ -143,10 +162,6 @@ def _online(email: str) -> pb.StatsRequest:
     return pb.StatsRequest(name=f"user>>>{email}>>>online")
 
 
-def _typed(name: str, message: Message) -> pb.TypedMessage:
-    return pb.TypedMessage(type=name, value=message.SerializeToString())
-
-
 async def _answer(
     method: grpc.aio.UnaryUnaryMultiCallable[Any, Answer],
     request: Message,
@@ -176,4 +191,6 @@ def _translated(error: grpc.aio.AioRpcError, deadline_s: float) -> base.DriverEr
         return base.DriverError(f"Xray did not answer within {deadline_s:g} s")
     if code is grpc.StatusCode.NOT_FOUND:
         return _MissingError(error.details() or "not found")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return base.RestartNeededError("this Xray is too old to be changed while it runs")
     return base.DriverError(f"Xray refused: {error.details() or code.name.lower()}")
