@@ -81,10 +81,9 @@ class Cutter:
         return base.Cut(progress.ended, left=progress.failed > 0 or (bool(live) and not closed))
 
     async def _close_listeners(self) -> bool:
-        there = await self._api.inbounds()
-        for endpoint in self._ports:
-            if labels.tag(endpoint) in there:
-                await self._api.remove_inbound(labels.tag(endpoint))
+        for tag in await self._api.inbounds():
+            if labels.parse_tag(tag) is not None:
+                await self._api.remove_inbound(tag)
         return True
 
     async def _busy(self) -> bool:

@@ -6,28 +6,30 @@ of its own; an Xray that was told to end is never reported as having exited.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
 
 from agent.core import counting
 from agent.core.served import Served, Status
 from agent.core.sessions import Session
 from agent.drivers import base
 from agent.drivers.xray import (
-    accounts,
+    checks,
     config,
     control,
-    counters,
+    cores,
     cutting,
+    labels,
     options,
     output,
+    placing,
     ports,
     process,
     rpc,
     runfile,
-    serving,
     sessions,
     sockets,
+    trial,
 )
 from shared import logs
 from shared.messages import Account, Endpoint
@@ -40,60 +42,49 @@ _ADOPTION_S = 5.0
 _FENCED = "no agent was there for too long, so Xray cut everybody off and serves nobody until it is replaced"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Core:
-    """A running Xray and everything needed to talk to it."""
-
-    process: process.Process
-    api: rpc.Api
-    host: control.Control
-    endpoints: Mapping[EndpointId, Endpoint]
-    serving: serving.Serving
-    known: counters.Counters = field(default_factory=counters.Counters)
-
-
 class XrayDriver(base.Driver):
     """Drives one Xray on this node."""
 
     name = "xray"
-    protocols = frozenset({"vless"})
+    protocols = frozenset({"vless", "vmess", "trojan", "shadowsocks", "hysteria", "xray-wireguard"})
 
     def __init__(self, chosen: options.Options) -> None:
         self._options = chosen
-        self._core: _Core | None = None
+        self._core: cores.Core | None = None
+        self._trials = trial.Trials(chosen)
         self._life = asyncio.Lock()
         self._changed = asyncio.Event()
         self._problem = "Xray has not been started"
         self._refusal = sockets.refusal()
         self.limitations = limitations(chosen, self._refusal)
 
-    async def adopt(self) -> base.Adopted | None:
+    async def adopt(self, expected: Served) -> base.Adopted | None:
         """Take over the Xray that an earlier agent left; None when none is left or it does not answer.
 
-        One that runs under other options, or was fenced, is taken over too, so that it can be read, but is
-        said to serve no endpoint: this makes the caller replace it, after a last reading. After None `status`
-        tells what became of it.
+        Of endpoints and accounts that run as `expected` those are served; Xray does not tell all of them. One
+        that runs under other options, or was fenced, is taken over too, so that it can be read, but is stale.
+        After None `status` tells what became of it.
         """
         async with self._life:
             await self._let_go()
-            found = process.find(self._options.run_dir)
-            if found is None:
+            left = process.find(self._options.run_dir)
+            if left is None:
                 self._problem = _gone(runfile.read(self._options.run_dir))
                 return None
-            api, endpoints = rpc.Api(self._options.api), config.endpoints_of(found.run.places)
+            api = rpc.Api(self._options.api)
             try:
                 await api.uptime_s(_ADOPTION_S)
                 fenced = await control.Control(self._options.control).fenced()
-                served = await serving.ask(api, endpoints)
+                served, right = await cores.found(api, left.run.places, expected)
             except base.DriverError as error:
                 self._problem = f"the Xray that an earlier agent left cannot be taken over: {error}"
                 logs.event(LOGGER, logging.WARNING, "xray_not_adopted", reason=str(error))
                 await api.close()
-                found.close()
+                left.close()
                 return None
-            self._take(found, api, endpoints, served)
-        same = config.digest(endpoints, self._options) == found.run.digest
-        return base.Adopted(served, stale=fenced or not same)
+            self._take(cores.made(self._options, left, api, served))
+        same = config.digest(self._options) == left.run.digest
+        return base.Adopted(served, stale=fenced or not same or not right)
 
     async def start(self, served: Served) -> None:
         """Start Xray serving exactly this; ends what runs already, ours or left over.
@@ -101,25 +92,20 @@ class XrayDriver(base.Driver):
         Accounts that cannot be served are left out and logged: one bad row must not take a node down. Raises
         DriverError with the reason when Xray cannot start.
         """
-        if wrong := config.problems(served.endpoints):
+        if wrong := checks.problems(served.endpoints):
             raise base.DriverError("; ".join(wrong))
-        planned = accounts.plan({}, served.endpoints, list(served.accounts.values()))
-        for meter, reason in planned.refused.items():
-            logs.event(LOGGER, logging.WARNING, "xray_account_refused", **meter._asdict(), reason=reason)
-        exact = Served(
-            endpoints=dict(served.endpoints),
-            accounts={counting.Meter(account.user, account.endpoint): account for account in planned.add},
-        )
+        exact = cores.exact(served)
         async with self._life:
             await self._end()
+            text = config.text(exact, self._options, secrets.token_bytes(32))
             try:
-                running, api = await process.start(
-                    self._options, exact.endpoints, config.text(exact, self._options)
-                )
+                running, api = await process.start(self._options, exact.endpoints, text)
             except base.DriverError as error:
-                self._problem = str(error)
-                raise
-            self._take(running, api, exact.endpoints, exact)
+                self._problem = await self._explained(exact, str(error))
+                raise base.DriverError(self._problem) from error
+            started = cores.made(self._options, running, api, exact)
+            self._take(started)
+            await started.note(exact.endpoints.values())
         logs.event(LOGGER, logging.INFO, "xray_started", generation=running.run.generation)
 
     async def stop(self) -> None:
@@ -138,25 +124,40 @@ class XrayDriver(base.Driver):
             await self._let_go()
 
     async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
-        """Ports that another program has; one that the running Xray has is free once it restarts."""
-        ours = {endpoint.port for endpoint in self._core.endpoints.values()} if self._core else set()
-        foreign = [endpoint for endpoint in endpoints if endpoint.port not in ours]
-        found = await asyncio.to_thread(lambda: {one.endpoint: ports.problem(one) for one in foreign})
-        return {endpoint: sentence for endpoint, sentence in found.items() if sentence}
+        """Certificates that cannot be had, and ports that another program has.
+
+        A port that the running Xray has is not in the way: an endpoint closes before another opens.
+        """
+        ours = list(self._core.roll.endpoints.values()) if self._core else []
+        return await asyncio.to_thread(ports.obstacles, endpoints, ours)
 
     async def check(self, endpoint: Endpoint) -> None:
-        """See whether the configuration could be; Xray is not asked."""
-        if wrong := config.problems({endpoint.endpoint: endpoint}):
+        """See whether Xray would take this endpoint: it is tried in a throw-away one."""
+        if wrong := checks.alone(endpoint):
             raise base.DriverError("; ".join(wrong))
+        try:
+            await self._trials.translated(endpoint)
+        except base.RestartNeededError:
+            return  # an Xray that cannot be asked has taken it all the same
 
-    async def place(self, endpoint: Endpoint, _accounts: Sequence[Account]) -> dict[counting.Meter, str]:
-        """Raises RestartNeededError."""
-        raise base.RestartNeededError(f"endpoint {endpoint.endpoint} is new to the running Xray")
+    async def place(self, endpoint: Endpoint, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
+        """Serve one more endpoint and these of it; what is served there already must be the same."""
+        core = self._running()
+        there = core.roll.endpoints.get(endpoint.endpoint)
+        if there is not None and labels.tag(endpoint.endpoint) in await core.api.inbounds():
+            if there == endpoint:
+                return await core.serving.add(accounts)
+            raise base.DriverError(f"endpoint {endpoint.endpoint} is still served otherwise")
+        core.roll.close(endpoint.endpoint)
+        wanted = {**core.roll.endpoints, endpoint.endpoint: endpoint}
+        wrong = checks.problems(wanted) or await asyncio.to_thread(ports.taken, [endpoint])
+        if wrong:
+            raise base.DriverError("; ".join(wrong))
+        return await placing.place(core, await self._trials.translated(endpoint), endpoint, accounts)
 
     async def withdraw(self, endpoint: EndpointId) -> None:
-        """Raises RestartNeededError where it is served."""
-        if endpoint in self._running().endpoints:
-            raise base.RestartNeededError(f"endpoint {endpoint} is to go from the running Xray")
+        """Stop listening there for good; its connections live on."""
+        await placing.withdraw(self._running(), endpoint)
 
     async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these too; one whose UUID differs from the one served is replaced."""
@@ -186,12 +187,11 @@ class XrayDriver(base.Driver):
     async def sessions(self) -> Sequence[Session]:
         """Who is connected now, by what the host heard and the kernel still has."""
         core = self._running()
-        return await sessions.alive(core.host, _ports(core))
+        return await sessions.alive(core.host, core.ports())
 
     async def served(self) -> Served:
         """What Xray itself says it serves."""
-        core = self._running()
-        return await serving.ask(core.api, core.endpoints)
+        return await self._running().serving.served()
 
     async def status(self) -> Status:
         """Whether Xray and its host answer, within a second and two, and serve."""
@@ -224,23 +224,19 @@ class XrayDriver(base.Driver):
                         await self._let_go()
                         return self._problem
 
-    def _take(
-        self,
-        running: process.Process,
-        api: rpc.Api,
-        endpoints: Mapping[EndpointId, Endpoint],
-        served: Served,
-    ) -> None:
-        self._core = _Core(
-            process=running,
-            api=api,
-            host=control.Control(self._options.control),
-            endpoints=endpoints,
-            serving=serving.Serving(api, endpoints, serving.held(served)),
-        )
+    async def _explained(self, served: Served, said: str) -> str:
+        """Why it did not start, in better words than it had, if a trial finds some."""
+        try:
+            found = await self._trials.problems(list(served.endpoints.values()))
+        except base.DriverError:
+            return said
+        return f"{said}; {'; '.join(found.values())}" if found else said
+
+    def _take(self, core: cores.Core) -> None:
+        self._core = core
         self._changed.set()
 
-    def _running(self) -> _Core:
+    def _running(self) -> cores.Core:
         if self._core is None or self._core.process.ended.is_set():
             raise base.CoreDownError("Xray is not running")
         return self._core
@@ -252,7 +248,7 @@ class XrayDriver(base.Driver):
         if self._refusal:
             return base.Cut(0, left=True)
         try:
-            return await act(cutting.Cutter(core.api, core.host, _ports(core)))
+            return await act(cutting.Cutter(core.api, core.host, core.ports()))
         except base.CoreDownError:
             return base.Cut(0)
         except (base.DriverError, OSError) as error:
@@ -274,10 +270,6 @@ class XrayDriver(base.Driver):
         if core:
             await core.api.close()
             core.process.close()
-
-
-def _ports(core: _Core) -> dict[EndpointId, int]:
-    return {key: endpoint.port for key, endpoint in core.endpoints.items()}
 
 
 def _gone(run: runfile.Run | None) -> str:

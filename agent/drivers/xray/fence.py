@@ -69,10 +69,11 @@ class Fence:
         return RETRY_S
 
     def _cut_off(self) -> None:
+        places = runfile.current(self._spec)
         if not self._closed:
-            tags = [labels.tag(EndpointId(place.endpoint)) for place in self._spec.places]
+            tags = [labels.tag(EndpointId(place.endpoint)) for place in places]
             self._closed = closing.close(self._api, tags, _PATIENCE_S)
-        live = [found for place in self._spec.places for found in sockets.connections(place.port)]
+        live = [found for port in runfile.ports(places) for found in sockets.connections(port)]
         sockets.end(live)
         self._empty = not live
 

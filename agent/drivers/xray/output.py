@@ -56,11 +56,22 @@ def reason(status: int | None, text: str) -> str:
     else:
         meaning = f" ({_MEANING[status]})" if status in _MEANING else ""
         how = f"Xray ended with status {status}{meaning}"
-    said = _said(text)
-    return f"{how}; its last words: {said}" if said else f"{how}; it said nothing"
+    words = said(text)
+    return f"{how}; its last words: {words}" if words else f"{how}; it said nothing"
 
 
-def _said(text: str) -> str:
+def failure(text: str) -> str:
+    """What it said of a failure; empty when it said nothing of one."""
+    lines = [_STAMP.sub("", line).strip() for line in text.splitlines()]
+    return " / ".join(_clean(line) for line in lines if line.startswith(_TELLING))
+
+
+def said(text: str) -> str:
+    """What of its output tells most, in one line without addresses; empty when it said nothing."""
     lines = [_STAMP.sub("", line).strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(_TELLING)] or lines[-_LINES:]
-    return " / ".join(_ADDRESS.sub("[address]", line)[:_MAX_LINE] for line in telling[:_LINES])
+    return " / ".join(map(_clean, telling[:_LINES]))
+
+
+def _clean(line: str) -> str:
+    return _ADDRESS.sub("[address]", line)[:_MAX_LINE]

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.drivers import base
-from agent.drivers.xray import config, options, output, ports, rpc, runfile, sockets
+from agent.drivers.xray import checks, config, options, output, ports, rpc, runfile, sockets
 from shared.messages import Endpoint
 from shared.names import EndpointId
 
@@ -121,8 +121,7 @@ async def start(
             left_over.close()
     if problems := await asyncio.to_thread(ports.taken, endpoints.values()):
         raise base.DriverError("; ".join(problems))
-    digest = config.digest(endpoints, chosen)
-    process = await asyncio.to_thread(_spawn, chosen, config.places(endpoints), digest, text)
+    process = await asyncio.to_thread(_spawn, chosen, config.places(endpoints), text)
     running = Process(*process)
     api = rpc.Api(chosen.api)
     try:
@@ -160,10 +159,12 @@ def environment(chosen: options.Options) -> dict[str, str]:
 
 
 def _spawn(
-    chosen: options.Options, places: tuple[runfile.Place, ...], digest: str, text: str
+    chosen: options.Options, places: tuple[runfile.Place, ...], text: str
 ) -> tuple[runfile.Run, int, int]:
     binary = str(chosen.binary) if chosen.binary else None
-    spec = runfile.Spec(str(chosen.run_dir), str(chosen.lock_file), chosen.fence_s, binary, digest, places)
+    digest = config.digest(chosen)
+    public = tuple(place._replace(fingerprint="") for place in places)
+    spec = runfile.Spec(str(chosen.run_dir), str(chosen.lock_file), chosen.fence_s, binary, digest, public)
     config_fd = output.create("xray-config", text.encode())
     output_fd = output.create("xray-output")
     try:
@@ -205,17 +206,23 @@ async def _ready(
 async def _serving(
     api: rpc.Api, chosen: options.Options, endpoints: Mapping[EndpointId, Endpoint], left_s: float
 ) -> bool:
-    if left_s <= 0 or not await asyncio.to_thread(_accepts, chosen.api):
+    if left_s <= 0 or not await asyncio.to_thread(accepts, chosen.api):
         return False
     try:
         await api.uptime_s(min(left_s, _ASK_S), wait=True)
     except base.DriverError:
         return False
     # Listeners are opened in any order, the API's perhaps first.
-    wanted = [endpoint.port for endpoint in endpoints.values()]
-    return await asyncio.to_thread(lambda: all(sockets.listening(port) for port in wanted))
+    return await asyncio.to_thread(lambda: all(map(_listens, endpoints.values())))
 
 
-def _accepts(path: Path) -> bool:
+def _listens(endpoint: Endpoint) -> bool:
+    """Whether an endpoint is there; its address was free before, so whoever has it now is Xray."""
+    udp = "udp" not in checks.networks(endpoint) or ports.used(endpoint.listen, endpoint.port, "udp")
+    return udp and ("tcp" not in checks.networks(endpoint) or sockets.listening(endpoint.port))
+
+
+def accepts(path: Path) -> bool:
+    """Whether somebody takes connections on this unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         return probe.connect_ex(str(path)) == 0

@@ -16,16 +16,25 @@ WEBHOOK_SOCKET = "webhook.sock"
 CONTROL_SOCKET = "control.sock"
 HOST_LOCK = "host.lock"
 
-_FORMAT = 1
+_FORMAT = 2
+#: In the first format a place had neither kind nor networks nor fingerprint.
+_READABLE = (1, _FORMAT)
 
 
 class Place(NamedTuple):
-    """One endpoint as it was given to Xray."""
+    """One endpoint as it was given to Xray.
+
+    `kind` is that of its accounts, `networks` on what it listens ("tcp", "udp" or "tcp,udp"), `fingerprint`
+    a digest of how it is configured, keys and all. A host knows no fingerprint: it is told in public.
+    """
 
     endpoint: int
     protocol: str
     port: int
     listen: str
+    kind: str = ""
+    networks: str = "tcp"
+    fingerprint: str = ""
 
 
 class Spec(NamedTuple):
@@ -94,11 +103,22 @@ def read(run_dir: Path) -> Run | None:
     """The run that was written last; None when there is none or its file cannot be understood."""
     try:
         written, pid, started, generation, digest, places = json.loads((run_dir / RUN_FILE).read_bytes())
-        if written != _FORMAT:
+        if written not in _READABLE:
             return None
         return Run(int(pid), int(started), str(generation), str(digest), tuple(Place(*p) for p in places))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def current(spec: Spec) -> tuple[Place, ...]:
+    """The endpoints that Xray has now, for its host: the agent keeps them in the run file."""
+    run = read(Path(spec.run_dir))
+    return run.places if run is not None and run.pid == os.getpid() else spec.places
+
+
+def ports(places: tuple[Place, ...]) -> list[int]:
+    """On which of them connections of TCP may be."""
+    return [place.port for place in places if "tcp" in place.networks.split(",")]
 
 
 def alive(run: Run) -> bool:

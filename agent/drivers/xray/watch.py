@@ -212,7 +212,7 @@ class Watcher:
 
     def _prune(self, now_s: float) -> None:
         self._pruned_at_s, self._pruned_events = now_s, self._register.events
-        for place in self._spec.places:
+        for place in runfile.current(self._spec):
             try:
                 live = {found.peer for found in sockets.connections(place.port)}
             except OSError:
