@@ -58,8 +58,11 @@ class Driver(Protocol):
     #: What this driver cannot do here, in sentences for the operator, known before it starts.
     limitations: tuple[str, ...]
 
-    async def adopt(self) -> Adopted | None:
-        """Take over a core that an earlier agent left running; None when there is none to take over."""
+    async def adopt(self, expected: Served) -> Adopted | None:
+        """Take over a core that an earlier agent left running; None when there is none to take over.
+
+        A core does not tell all that was once asked of it: what runs as `expected` is said to be that.
+        """
 
     async def start(self, served: Served) -> None:
         """Have the core serve exactly this, from a new start where it does not run as it ought to.

@@ -81,7 +81,7 @@ class MemoryDriver(base.Driver):
 
     # --- what the loops do with it ---
 
-    async def adopt(self) -> base.Adopted | None:
+    async def adopt(self, _expected: Served) -> base.Adopted | None:
         """What runs already, as an agent that restarts finds it."""
         await self._called("adopt")
         return base.Adopted(self._served) if self._generation else None

@@ -209,7 +209,7 @@ def _joined(node: Node, core: Core, accounts: Sequence[Account], refused: Mappin
 
 async def _adopted(node: Node, core: Core) -> bool:
     try:
-        found = await core.driver.adopt()
+        found = await core.driver.adopt(node.wanted_of(core))
         readings = [] if found is None else await core.driver.read()
     except DriverError as error:
         logs.event(LOGGER, logging.WARNING, "adoption_failed", core=core.name, reason=str(error))

@@ -39,7 +39,7 @@ def test_a_crash_ends_the_generation_and_is_told() -> None:
         assert await core.exited() == "lightning"
         with pytest.raises(base.CoreDownError):
             await core.read()
-        assert await core.adopt() is None
+        assert await core.adopt(Served()) is None
         await core.start(SERVED)
         assert (await core.read())[0].generation != first
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.core import counting
 from agent.core.served import Served
-from agent.drivers.xray import control, driver, options, rpc, runfile
+from agent.drivers.xray import control, driver, kinds, options, rpc, runfile
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
 from tests.kit import source, vless
@@ -74,6 +74,11 @@ def account(user: int, credential: str | None = None, endpoint: int = 1) -> Acco
     """An account with a random credential unless one is given."""
     text = credential or str(uuid.uuid4())
     return Account(user=UserId(user), endpoint=EndpointId(endpoint), uuid=text)
+
+
+def login(credential: str) -> kinds.Login:
+    """What Xray knows an account of endpoint 1 by."""
+    return kinds.Login("vless", credential)
 
 
 def meter(user: int, endpoint: int = 1) -> counting.Meter:

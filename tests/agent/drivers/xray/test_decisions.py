@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from agent.core.counting import Meter
 from agent.core.served import Served
 from agent.drivers.xray import (
     accounts,
+    checks,
     config,
+    cores,
     counters,
     driver,
     labels,
@@ -69,6 +72,10 @@ def _account(meter: Meter, text: str) -> Account:
     return Account(user=meter.user, endpoint=meter.endpoint, uuid=text)
 
 
+def _roll(held: dict[Meter, str]) -> accounts.Roll:
+    return accounts.Roll(ENDPOINTS, [_account(meter, text) for meter, text in held.items()])
+
+
 def _same(one: Meter, text: str, other: Meter, theirs: str) -> bool:
     """Whether Xray would take these for one account: it looks at neither the seventh nor the eighth byte."""
     mask = ~(0xFFFF << 64)
@@ -80,9 +87,9 @@ def test_a_plan_never_leads_to_two_accounts_xray_takes_for_one(
     situation: tuple[dict[Meter, str], list[Account]],
 ) -> None:
     held, wanted = situation
-    plan = accounts.plan(held, ENDPOINTS, wanted)
+    plan = accounts.plan(_roll(held), wanted)
     after = {meter: text for meter, text in held.items() if meter not in plan.remove}
-    for account in plan.add:  # in any order: nobody may be in the way at any step
+    for account, _ in plan.add.values():  # in any order: nobody may be in the way at any step
         meter = Meter(account.user, account.endpoint)
         assert not any(m != meter and _same(meter, account.uuid, m, t) for m, t in after.items())
         assert after.get(meter, account.uuid) == account.uuid
@@ -94,8 +101,8 @@ def test_a_plan_answers_for_everybody_who_was_wanted(
     situation: tuple[dict[Meter, str], list[Account]],
 ) -> None:
     held, wanted = situation
-    plan = accounts.plan(held, ENDPOINTS, wanted)
-    added = {Meter(account.user, account.endpoint) for account in plan.add}
+    plan = accounts.plan(_roll(held), wanted)
+    added = plan.add.keys()
     assert added | plan.refused.keys() == {Meter(account.user, account.endpoint) for account in wanted}
     assert not added & plan.refused.keys()
     assert set(plan.remove) <= added & held.keys()
@@ -105,7 +112,7 @@ def test_a_plan_answers_for_everybody_who_was_wanted(
 def test_who_is_held_already_is_never_refused(situation: tuple[dict[Meter, str], list[Account]]) -> None:
     held, _ = situation
     again = [_account(meter, text.upper()) for meter, text in held.items()]
-    plan = accounts.plan(held, ENDPOINTS, again)
+    plan = accounts.plan(_roll(held), again)
     assert (plan.refused, plan.remove) == ({}, ())
 
 
@@ -115,25 +122,35 @@ def _options(**changed: object) -> options.Options:
 
 
 def test_private_targets_stay_closed_unless_the_operator_opens_them() -> None:
-    closed = config.text(Served(), _options())
-    opened = config.text(Served(), _options(allow_private_targets=True))
+    closed = config.text(Served(), _options(), bytes(32))
+    opened = config.text(Served(), _options(allow_private_targets=True), bytes(32))
     assert "finalRules" not in closed
     assert '"finalRules": [{"action": "allow"}]' in opened
 
 
 def test_the_configuration_keeps_no_access_log_and_reports_connections() -> None:
-    text = config.text(Served(), _options())
+    text = config.text(Served(), _options(), bytes(32))
     assert '"access": "none"' in text
     assert '"url": "/run/x/webhook.sock:/connection"' in text
 
 
 def test_two_endpoints_cannot_have_one_port() -> None:
     twins = {key: Endpoint(endpoint=key, protocol="vless", port=443) for key in map(EndpointId, (1, 2))}
-    assert config.problems(twins) == ["endpoint 2: the port 443 is already that of endpoint 1"]
+    assert checks.problems(twins) == ["endpoint 2: the port 443 is already that of endpoint 1"]
 
 
 def test_endpoints_come_back_from_what_the_host_keeps() -> None:
-    assert config.endpoints_of(config.places(ENDPOINTS)) == ENDPOINTS
+    for place in config.places(ENDPOINTS):
+        assert cores.recognised(place, ENDPOINTS) == ENDPOINTS[EndpointId(place.endpoint)]
+
+
+def test_an_endpoint_that_changed_is_not_taken_for_the_one_that_runs() -> None:
+    for place in config.places(ENDPOINTS):
+        changed = {
+            key: msgspec.structs.replace(one, extra={"sniffing": {}}) for key, one in ENDPOINTS.items()
+        }
+        assert cores.recognised(place, changed) not in [*changed.values(), *ENDPOINTS.values()]
+        assert cores.recognised(place._replace(fingerprint=""), ENDPOINTS) not in ENDPOINTS.values()
 
 
 @pytest.mark.parametrize(

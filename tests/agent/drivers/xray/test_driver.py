@@ -82,7 +82,7 @@ def test_a_credential_that_another_hand_changed_is_set_right(tmp_path: Path) -> 
         async with rig.running(tmp_path, 1) as lab:
             async with lab.api() as api:
                 await api.remove_user("e1", "u1-e1")
-                await api.add_user("e1", "u1-e1", rig.account(1).uuid)
+                await api.add_user("e1", "u1-e1", rig.login(rig.account(1).uuid))
             assert await lab.driver.add([lab.accounts[1]]) == {}
             assert await lab.works(1)
 
@@ -137,7 +137,7 @@ def test_what_is_served_is_asked_of_xray_itself(tmp_path: Path) -> None:
         async with rig.running(tmp_path, 1, 2) as lab:
             async with lab.api() as api:
                 await api.remove_user("e1", "u2-e1")
-                await api.add_user("e1", "somebody@else", rig.account(5).uuid)
+                await api.add_user("e1", "somebody@else", rig.login(rig.account(5).uuid))
             assert await lab.driver.served() == rig.serving(lab.port, lab.accounts[1])
 
     asyncio.run(scenario())

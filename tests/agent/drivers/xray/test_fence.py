@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.served import Served
 from agent.drivers.xray import closing, control, fence, labels, options, runfile, sockets
 from shared.names import EndpointId
 from tests.agent.drivers.xray import rig
@@ -77,7 +78,7 @@ def test_bytes_until_the_fence_are_read_by_the_next_agent(tmp_path: Path) -> Non
                     await idle.ended()
                 assert not await rig.fetches(port, first.uuid, bytes_from.port)
                 with rig.locked(chosen.lock_file):
-                    adopted = await made.adopt()
+                    adopted = await made.adopt(Served())
                     assert adopted
                     assert adopted.stale
                     (reading,) = await made.read()

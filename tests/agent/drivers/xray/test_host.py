@@ -29,7 +29,7 @@ UNREADABLE = [
     "",
     "{}",
     "[1]",
-    "[2, 1, 2, 3, 4, []]",
+    "[3, 1, 2, 3, 4, []]",
     '[1, "x", 2, "g", "d", []]',
     '[1, 1, 2, "g", "d", [[1]]]',
 ]
@@ -190,6 +190,11 @@ def test_a_spec_comes_back_as_it_went() -> None:
     assert runfile.decode_spec(runfile.encode_spec(spec)) == spec
 
 
+def test_the_run_file_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    (tmp_path / runfile.RUN_FILE).write_text('[1, 1, 2, "g", "d", [[1, "vless", 443, "::"]]]')
+    assert runfile.read(tmp_path) == runfile.Run(1, 2, "g", "d", (runfile.Place(1, "vless", 443, "::"),))
+
+
 def test_a_run_file_that_cannot_be_understood_is_no_run(tmp_path: Path) -> None:
     run = runfile.Run(1, 2, "g", "d", (runfile.Place(1, "vless", 443, "::"),))
     runfile.write(tmp_path, run)
@@ -198,7 +203,7 @@ def test_a_run_file_that_cannot_be_understood_is_no_run(tmp_path: Path) -> None:
         "",
         "{}",
         "[1]",
-        "[2, 1, 2, 3, 4, []]",
+        "[3, 1, 2, 3, 4, []]",
         '[1, "x", 2, "g", "d", []]',
         '[1, 1, 2, "g", "d", [[1]]]',
     ):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.served import Served
 from agent.drivers import base
 from agent.drivers.xray import driver, options, process, runfile, sockets
 from tests.agent.drivers.xray import rig
@@ -34,7 +35,8 @@ def test_xray_outlives_a_killed_agent_and_the_next_one_takes_it_over(tmp_path: P
                 child.kill()
                 child.wait()
                 with rig.locked(chosen.lock_file):
-                    assert await made.adopt() == base.Adopted(rig.serving(port, first, second))
+                    wanted = rig.serving(port, first, second)
+                    assert await made.adopt(wanted) == base.Adopted(wanted)
                     (reading,) = await made.read()
                     assert reading.generation == name
                     assert reading.counts[rig.meter(1)].down == one.taken
@@ -55,9 +57,9 @@ def test_who_waits_for_an_exit_hears_of_an_xray_adopted_meanwhile(tmp_path: Path
             async with rig.driven(rig.choose(tmp_path)) as made, asyncio.TaskGroup() as group:
                 waiting = group.create_task(made.exited())
                 for _ in range(2):
-                    assert await made.adopt() is not None
+                    assert await made.adopt(Served()) is not None
                 await made.leave()
-                assert await made.adopt() is not None
+                assert await made.adopt(Served()) is not None
                 assert not waiting.done()
                 os.kill(rig.host_pid(tmp_path), signal.SIGKILL)
                 async with asyncio.timeout(5):
@@ -71,7 +73,7 @@ def test_the_end_of_an_adopted_xray_is_seen(tmp_path: Path) -> None:
         chosen = rig.choose(tmp_path)
         with rig.owner(tmp_path, rig.free_port()):
             async with rig.driven(chosen) as made:
-                assert await made.adopt() is not None
+                assert await made.adopt(Served()) is not None
                 os.kill(rig.host_pid(tmp_path), signal.SIGKILL)
                 async with asyncio.timeout(5):
                     assert (await made.exited()).startswith("Xray ended")
@@ -84,8 +86,8 @@ def test_an_xray_with_other_options_is_taken_over_but_serves_nothing_wanted(tmp_
         account = rig.account(1)
         with rig.owner(tmp_path, port := rig.free_port(), account.uuid) as (_, name):
             async with rig.driven(rig.choose(tmp_path, private=False)) as made:
-                adopted = await made.adopt()
-                assert adopted == base.Adopted(rig.serving(port, account), stale=True)
+                wanted = rig.serving(port, account)
+                assert await made.adopt(wanted) == base.Adopted(wanted, stale=True)
                 assert (await made.read())[0].generation == name
 
     asyncio.run(scenario())
@@ -98,7 +100,7 @@ def test_that_an_earlier_xray_is_gone_is_told_by_who_looked_for_it(tmp_path: Pat
             os.kill(rig.host_pid(tmp_path), signal.SIGKILL)
         async with rig.driven(chosen) as made:
             await rig.until(lambda: _ended(chosen))
-            assert await made.adopt() is None
+            assert await made.adopt(Served()) is None
             assert (await made.status()).problem == f"the Xray that an earlier agent started, {name}, is gone"
 
     asyncio.run(scenario())
@@ -107,7 +109,7 @@ def test_that_an_earlier_xray_is_gone_is_told_by_who_looked_for_it(tmp_path: Pat
 def test_there_is_nothing_to_adopt_on_a_fresh_node(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with rig.driven(rig.choose(tmp_path)) as made:
-            assert await made.adopt() is None
+            assert await made.adopt(Served()) is None
             with pytest.raises(base.CoreDownError):
                 await made.read()
             status = await made.status()
@@ -123,7 +125,7 @@ def test_another_process_with_the_pid_of_the_run_file_is_not_taken_for_xray(tmp_
         process.prepare(chosen.run_dir)
         runfile.write(chosen.run_dir, runfile.Run(os.getpid(), 1, "old", "digest", ()))
         async with rig.driven(chosen) as made:
-            assert await made.adopt() is None
+            assert await made.adopt(Served()) is None
             await made.stop()  # and is not ended either, or this test would be
 
     asyncio.run(scenario())
