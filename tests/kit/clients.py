@@ -119,7 +119,7 @@ def start(running: programs.Programs, name: str, kind: Kind, *, place: lab.Place
     port = place.free_port()
     config = running.logs / f"{name}.json"
     config.write_text(json.dumps(_CONFIGS[kind](way, place, port)))
-    program = running.start(name, _COMMANDS[kind](config), place=place)
+    program = running.start(name, command(kind, config), place=place)
     waiting.until(
         lambda: not program.running or place.answers(_LOOPBACK, port),
         within_s=_START_S,
@@ -128,6 +128,11 @@ def start(running: programs.Programs, name: str, kind: Kind, *, place: lab.Place
     if not program.running:
         raise RuntimeError(f"{name} did not start:\n{program.tail()}")
     return Client(program, place, port)
+
+
+def command(kind: Kind, config: Path) -> list[str]:
+    """The command line that runs a client with this configuration."""
+    return _COMMANDS[kind](config)
 
 
 def _sing_box_config(way: Way, place: lab.Place, socks_port: int) -> Mapping[str, Any]:
