@@ -151,7 +151,7 @@ def _moved(play: _Play, made: Sequence[Combination]) -> dict[tuple[str, str], Co
         able = [one for one in made if _refusal(client, one) is None]
         ways = dict(zip(_ports(play.place, len(able)), able, strict=True))
         if ways:
-            _start(play, client, ways)
+            start(play.running, play.directory, client, ways, play.place, play.certificate)
         jobs |= {(one.name, client): port for port, one in ways.items()}
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
         found = {key: pool.submit(_exchange, play, port) for key, port in jobs.items()}
@@ -188,12 +188,20 @@ def _added(one: Count, other: Count) -> Count:
     return Count(one.up + other.up, one.down + other.down)
 
 
-def _start(play: _Play, client: str, ways: Mapping[int, Combination]) -> None:
-    config = play.directory / f"{client}.json"
-    config.write_text(json.dumps(_config(play, client, ways)))
-    program = play.running.start(client, _command(client, config), place=play.place)
+def start(
+    running: programs.Programs,
+    directory: Path,
+    client: str,
+    ways: Mapping[int, Combination],
+    place: lab.Place,
+    certificate: keys.Certificate,
+) -> None:
+    """Start a client that goes these ways, by SOCKS port, to a server at its own place."""
+    config = directory / f"{client}.json"
+    config.write_text(json.dumps(_config(client, ways, place.address, certificate)))
+    program = running.start(client, _command(client, config), place=place)
     waiting.until(
-        lambda: not program.running or all(play.place.answers("127.0.0.1", port) for port in ways),
+        lambda: not program.running or all(place.answers("127.0.0.1", port) for port in ways),
         within_s=_START_S,
         what=f"{client} to listen",
     )
@@ -201,10 +209,12 @@ def _start(play: _Play, client: str, ways: Mapping[int, Combination]) -> None:
         raise RuntimeError(f"{client} did not start:\n{program.tail()}")
 
 
-def _config(play: _Play, client: str, ways: Mapping[int, Combination]) -> dict[str, Any]:
-    user, address = CLIENTS[client], play.place.address
+def _config(
+    client: str, ways: Mapping[int, Combination], address: str, certificate: keys.Certificate
+) -> dict[str, Any]:
+    user = CLIENTS[client]
     if client == "sing-box":
-        return singbox.config(ways, user, address, str(play.certificate.certificate))
+        return singbox.config(ways, user, address, str(certificate.certificate))
     if client == "mihomo":
         return mihomo.config(ways, user, address)
     return xray.config(ways, user, address)

@@ -12,11 +12,7 @@ from agent.drivers.xray import output
 from shared import endpoints
 from shared.messages import Endpoint
 
-_REASONS = {
-    "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
-    "NO_START_LINE": "there is no PEM in one of the two",
-    "PEM_LIB": "one of the two is not good PEM",
-}
+_MISMATCH = "KEY_VALUES_MISMATCH"
 
 
 def problem(endpoint: Endpoint) -> str | None:
@@ -24,14 +20,17 @@ def problem(endpoint: Endpoint) -> str | None:
     tls = endpoint.security
     if not isinstance(tls, endpoints.Tls):
         return None
-    sentence = _texts(tls) if tls.certificate else _files(tls)
+    try:
+        sentence = _texts(tls) if tls.certificate else _files(tls)
+    except OSError as error:
+        sentence = f"certificate and key cannot be read: {error.strerror}"
     return f"endpoint {endpoint.endpoint}: {sentence}" if sentence else None
 
 
 def _files(tls: endpoints.Tls) -> str | None:
     for name in (tls.certificate_file, tls.key_file):
         try:
-            Path(name).read_bytes()
+            Path(name).open("rb").close()
         except OSError as error:
             return f"the file {name} cannot be read: {error.strerror}"
     return _pair(tls.certificate_file, tls.key_file)
@@ -48,12 +47,14 @@ def _texts(tls: endpoints.Tls) -> str | None:
 
 
 def _pair(certificate: str, key: str) -> str | None:
+    for what, name in (("certificate", certificate), ("key", key)):
+        if b"-----BEGIN " not in Path(name).read_bytes():
+            return f"there is no PEM where the {what} ought to be"
     try:
         # A key with a passphrase is asked for on the terminal unless one is given; Xray knows none either.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
     except ssl.SSLError as error:
-        reason = _REASONS.get(error.reason or "", "one of the two cannot be used")
-        return f"certificate and key do not work: {reason}"
-    except OSError as error:
-        return f"certificate and key do not work: {error.strerror}"
+        if error.reason == _MISMATCH:
+            return "the key does not belong to the certificate"
+        return "certificate or key cannot be used: OpenSSL does not take them"
     return None
