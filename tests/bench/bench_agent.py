@@ -52,7 +52,7 @@ def measure(asked: Asked) -> list[Figure]:
     """Both."""
     count = _QUICK_USERS if asked.quick else _USERS
     say = Stage(sys.stderr).say
-    return [*_polls(count, say), *_memory(count, say)]
+    return [*polls(count, say), *memory(count, say, _MEMORY_GOAL_MB)]
 
 
 # --- a poll ------------------------------------------------------------------------------------------------
@@ -66,17 +66,18 @@ class _Poll:
     booking_ms: float
 
 
-def _polls(count: int, say: Callable[[str], None]) -> list[Figure]:
+def polls(count: int, say: Callable[[str], None]) -> list[Figure]:
+    """CPU of polls in which so many users moved."""
     with (
         lab.opened([]) as places,
         tempfile.TemporaryDirectory(prefix="tidegate-bench-") as name,
         places["hub"].inside(),
         source.Source() as target,
     ):
-        polls = asyncio.run(_polled(Path(name), places["hub"].free_port(), target.port, count, say))
-    reading = [poll.reading_ms for poll in polls]
-    booking = [poll.booking_ms for poll in polls]
-    both = [poll.reading_ms + poll.booking_ms for poll in polls]
+        found = asyncio.run(_polled(Path(name), places["hub"].free_port(), target.port, count, say))
+    reading = [poll.reading_ms for poll in found]
+    booking = [poll.booking_ms for poll in found]
+    both = [poll.reading_ms + poll.booking_ms for poll in found]
     name = f"poll of {count:,} users who moved"
     return [
         _figure(f"{name}, CPU, median", statistics.median(both), "ms", _POLL_GOAL_MS),
@@ -127,7 +128,8 @@ async def _poll(driver: XrayDriver, book: ledger.Ledger, number: int, count: int
 # --- memory ------------------------------------------------------------------------------------------------
 
 
-def _memory(count: int, say: Callable[[str], None]) -> list[Figure]:
+def memory(count: int, say: Callable[[str], None], goal_mb: float) -> list[Figure]:
+    """Memory of an agent with so many users."""
     with fleet.opened(("home",)) as everything:
         everything.served(everything.add_user("first"))
         before_mb = _resident_mb(everything)
@@ -148,7 +150,7 @@ def _memory(count: int, say: Callable[[str], None]) -> list[Figure]:
     return [
         _figure("agent, one user served, resident", before_mb, "MiB"),
         _figure(f"agent, {count:,} users served, resident", served_mb, "MiB"),
-        _figure(f"agent, {count:,} users moved and reported, resident", moved_mb, "MiB", _MEMORY_GOAL_MB),
+        _figure(f"agent, {count:,} users moved and reported, resident", moved_mb, "MiB", goal_mb),
         _figure(f"agent, {count:,} idle users, share of a core", idle_percent, "%"),
     ]
 

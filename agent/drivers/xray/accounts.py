@@ -66,19 +66,20 @@ class Roll:
         except ValueError:
             return None
 
-    def put(self, account: Account) -> None:
-        """This account is served, in the place of the one it had before."""
+    def put(self, account: Account, login: kinds.Login | None = None) -> None:
+        """This account is served, in the place of the one it had before; `login` if that is known already."""
         meter = Meter(account.user, account.endpoint)
         self.drop(meter)
         self.accounts[meter] = account
-        if login := self.login(meter):
+        if login := login or self.login(meter):
             for slot in kinds.slots(login):
                 self._owners[meter.endpoint][slot] = meter
 
     def drop(self, meter: Meter) -> None:
         """This account is not served any more."""
         login = self.login(meter)
-        if self.accounts.pop(meter, None) is not None and login:
+        self.accounts.pop(meter, None)
+        if login:
             for slot in kinds.slots(login):
                 if self._owners[meter.endpoint].get(slot) == meter:
                     del self._owners[meter.endpoint][slot]

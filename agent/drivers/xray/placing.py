@@ -36,7 +36,7 @@ async def place(
     inbound.proxy_settings.value += typed.users(kind, list(first.values()))
     await _open(core, aimed(inbound, endpoint), endpoint)
     for meter in first:
-        core.roll.put(planned.add[meter].account)
+        core.roll.put(*planned.add[meter])
     refused = await core.serving.add([planned.add[meter].account for meter in rest])
     return {**planned.refused, **refused}
 

@@ -21,6 +21,8 @@ from shared.messages import Endpoint
 from shared.names import EndpointId
 
 START_DEADLINE_S = 10.0
+#: Fifty thousand accounts of Trojan, five megabytes, take eight seconds on a machine that does nothing else.
+_SLOW_BYTES_PER_S = 250_000
 _TERM_S = 1.0
 _KILL_S = 5.0
 _POLL_S = 0.005
@@ -125,13 +127,18 @@ async def start(
     running = Process(*process)
     api = rpc.Api(chosen.api)
     try:
-        await _ready(running, api, chosen, endpoints)
+        await _ready(running, api, chosen, endpoints, patience_s(text))
     except BaseException:
         await api.close()
         await running.end()
         running.close()
         raise
     return running, api
+
+
+def patience_s(text: str) -> float:
+    """How long a start with this configuration may take: it grows with the accounts in it."""
+    return START_DEADLINE_S + len(text) / _SLOW_BYTES_PER_S
 
 
 def prepare(run_dir: Path) -> None:
@@ -189,16 +196,20 @@ def _spawn(
 
 
 async def _ready(
-    process: Process, api: rpc.Api, chosen: options.Options, endpoints: Mapping[EndpointId, Endpoint]
+    process: Process,
+    api: rpc.Api,
+    chosen: options.Options,
+    endpoints: Mapping[EndpointId, Endpoint],
+    within_s: float,
 ) -> None:
     loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + START_DEADLINE_S
+    deadline_s = loop.time() + within_s
     while not await _serving(api, chosen, endpoints, deadline_s - loop.time()):
         if process.ended.is_set():
             busy = await asyncio.to_thread(ports.taken, endpoints.values())
             raise base.DriverError("; ".join([process.reason(), *busy]))
         if loop.time() >= deadline_s:
-            raise base.DriverError(f"Xray did not get ready within {START_DEADLINE_S:g} s")
+            raise base.DriverError(f"Xray did not get ready within {within_s:.0f} s")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.ended.wait(), _POLL_S)
 

@@ -73,7 +73,7 @@ class Serving:
     async def _add(self, meter: Meter, candidate: accounts.Candidate) -> None:
         tag, email, login = labels.tag(meter.endpoint), labels.email(*meter), candidate.login
         if login.kind in kinds.SILENT and not await self._vacant(meter, login):
-            self.roll.put(candidate.account)
+            self.roll.put(*candidate)
             return
         self._doubtful.add(meter)  # until Xray has answered nobody knows whether it is there
         added = await self._api.add_user(tag, email, login)
@@ -81,7 +81,7 @@ class Serving:
             await self._remove(meter)
             await self._api.add_user(tag, email, login)
         self._doubtful.discard(meter)
-        self.roll.put(candidate.account)
+        self.roll.put(*candidate)
 
     async def _vacant(self, meter: Meter, login: kinds.Login) -> bool:
         """Where Xray does not say that an account is there already: make room, unless it is this very one."""

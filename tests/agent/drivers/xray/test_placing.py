@@ -175,6 +175,19 @@ def test_the_next_agent_finds_what_was_placed_and_what_changed(tmp_path: Path) -
     asyncio.run(scenario())
 
 
+def test_a_certificate_that_is_missing_is_an_obstacle_until_it_is_there(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig.running(tmp_path) as lab:
+            made = kinds_of_endpoints.endpoint("hysteria", tmp_path, 2)
+            hidden = (tmp_path / "key.pem").rename(tmp_path / "away.pem")
+            assert "key.pem cannot be read" in (await lab.driver.obstacles([made]))[made.endpoint]
+            hidden.rename(tmp_path / "key.pem")
+            assert await lab.driver.obstacles([made]) == {}
+            assert await lab.driver.place(made, []) == {}
+
+    asyncio.run(scenario())
+
+
 @needs_cut
 def test_the_fence_knows_what_was_placed_and_what_was_withdrawn(tmp_path: Path) -> None:
     """Of a host that outlives its agent; both must be in the run file, which the agent keeps."""
