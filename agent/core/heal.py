@@ -1,8 +1,10 @@
 """When a core is to be restarted, and how soon.
 
 What always holds: the first restart after a quiet time happens at once, since users are waiting; a core that
-dies again and again is restarted more and more rarely, but never given up. A core that lives but does not
-answer is taken for dead only after several silent checks.
+dies again and again is restarted more and more rarely, but never given up. There is a budget besides: a core
+that is steady for a while and dies all the same is restarted at once only so often, then about once a minute
+until the budget has room again. A core that lives but does not answer is taken for dead only after several
+silent checks. Times are those of a clock that is never set.
 """
 
 import dataclasses
@@ -17,15 +19,22 @@ HANG_CHECKS = 3
 STEADY_MS = 120_000
 _BASE_S = 1.0
 _CAP_S = 60.0
+#: So many restarts in so long a time are the budget of all but the rare ones.
+BUDGET = 6
+BUDGET_MS = 900_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Health:
-    """What the supervisor remembers: restarts since the core was last steady, and silent checks in a row."""
+    """What the supervisor remembers: restarts since the core was last steady, and silent checks in a row.
+
+    `recent` are the times of the last restarts, at most as many as the budget has.
+    """
 
     restarts: int = 0
     restarted_ms: int = 0
     silent: int = 0
+    recent: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +62,9 @@ def check(health: Health, status: Status) -> tuple[Health, Failure | None]:
 
 def restart_delay_s(health: Health, *, now_ms: int, chance: float) -> float:
     """Seconds to wait before the next restart; `chance` is random in [0, 1)."""
-    restarts = _recent(health, now_ms)
+    if spent(health, now_ms=now_ms):
+        return backoff.spread_s(_CAP_S, chance=chance)
+    restarts = _in_a_row(health, now_ms)
     if restarts == 0:
         return 0.0
     return backoff.delay_s(restarts - 1, base_s=_BASE_S, cap_s=_CAP_S, chance=chance)
@@ -61,9 +72,20 @@ def restart_delay_s(health: Health, *, now_ms: int, chance: float) -> float:
 
 def restarted(health: Health, *, now_ms: int) -> Health:
     """Remember a restart, whether it succeeded or not."""
-    return Health(restarts=_recent(health, now_ms) + 1, restarted_ms=now_ms)
+    recent = (*health.recent, now_ms)[-BUDGET:]
+    return Health(restarts=_in_a_row(health, now_ms) + 1, restarted_ms=now_ms, recent=recent)
 
 
-def _recent(health: Health, now_ms: int) -> int:
+def spent(health: Health, *, now_ms: int) -> str | None:
+    """In words that the budget of restarts is used up; None while it is not."""
+    if sum(now_ms - at_ms < BUDGET_MS for at_ms in health.recent) < BUDGET:
+        return None
+    return (
+        f"the core was restarted {BUDGET} times in {BUDGET_MS // 60_000} minutes: "
+        f"it is now restarted about every {_CAP_S:.0f} s only, until it holds"
+    )
+
+
+def _in_a_row(health: Health, now_ms: int) -> int:
     steady = now_ms - health.restarted_ms >= STEADY_MS
     return 0 if steady else health.restarts

@@ -2,7 +2,9 @@
 
 What always holds: every failure becomes an incident with its cause in words; the core comes back with the
 last good state, whether or not the collector can be asked; a core that hangs is read a last time if it lets
-us, and what the ledger cannot keep of that puts its restart off. A revoked node's core is kept stopped.
+us, and what the ledger cannot keep of that puts its restart off. A core that uses up its budget of restarts
+is restarted more rarely, which is an incident and a problem until it holds. A revoked node's core is kept
+stopped.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ import time
 from agent.core import heal
 from agent.drivers.base import DriverError
 from agent.loops import cores, pace, serving
-from agent.loops.node import Core, Node, now_ms
+from agent.loops.node import Core, Node
 from shared import logs
 
 LOGGER = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class HealLoop:
             await asyncio.sleep(self._check_s)
             return 0.0
         exited = await self._exited()
+        self._account()
         began_s = time.monotonic()
         mended = await self._mend(exited)
         if mended or self._put_off:
@@ -86,7 +89,7 @@ class HealLoop:
             if not self._failed_before:
                 self._node.incident(failure.kind, failure.detail)
             chance = random.random()  # noqa: S311 - a timer, not a secret
-            delay_s = heal.restart_delay_s(self._health, now_ms=now_ms(), chance=chance)
+            delay_s = heal.restart_delay_s(self._health, now_ms=_steady_ms(), chance=chance)
             if not delay_s:
                 return failure if await self._restart(failure) else None
         await asyncio.sleep(delay_s)
@@ -107,8 +110,18 @@ class HealLoop:
         self._health, failure = heal.check(self._health, status)
         return failure
 
+    def _account(self) -> None:
+        """Tell when the budget of restarts is used up, and when it has room again."""
+        topic, spent = f"restarts {self._core.name}", heal.spent(self._health, now_ms=_steady_ms())
+        if spent is None:
+            self._node.well(topic)
+            return
+        if topic not in self._node.problems:
+            self._node.incident("core_unsteady", spent)
+        self._node.trouble(topic, spent)
+
     async def _restart(self, failure: heal.Failure) -> bool:
-        self._health = heal.restarted(self._health, now_ms=now_ms())
+        self._health = heal.restarted(self._health, now_ms=_steady_ms())
         # What a core lets us read and the ledger cannot keep would end with it: it stays until it can.
         if failure.hanging and not await cores.last_reading(
             self._node, self._core, patience_s=_LAST_READING_S
@@ -125,3 +138,8 @@ class HealLoop:
             return False
         self._failed_before = False
         return True
+
+
+def _steady_ms() -> int:
+    """Milliseconds since boot: a clock that nobody sets."""
+    return time.monotonic_ns() // 1_000_000

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core import heal
 from agent.core.counting import Count, Meter, Reading
 from agent.core.served import Status
 from agent.drivers.base import DriverError
@@ -173,6 +174,34 @@ def test_a_restart_that_fails_is_tried_again_and_told_once(tmp_path: Path) -> No
                 ("core_exited", "ended by signal 9"),
                 ("core_restart_failed", "no such program"),
             ]
+
+    asyncio.run(scenario())
+
+
+def test_a_core_that_is_restarted_too_often_is_told_once_until_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        now_ms = 1_000_000
+        monkeypatch.setattr("agent.loops.heal._steady_ms", lambda: now_ms)
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).once()
+            loop, told = HealLoop(node, node.cores[0], check_s=0.001), []
+            for _ in range(heal.BUDGET):
+                driver.crash("ended by signal 11")
+                await loop.once()
+                # So steady that it is restarted at once, and yet too often.
+                now_ms += heal.STEADY_MS
+                told.append(len(node.problems))
+            await loop.once()
+            assert told == [0] * heal.BUDGET
+            assert "restarted 6 times in 15 minutes" in node.problems["restarts memory"]
+            await loop.once()
+            assert [kind for kind, _ in incidents(node)].count("core_unsteady") == 1
+            now_ms += heal.BUDGET_MS
+            await loop.once()
+            assert node.problems == {}
 
     asyncio.run(scenario())
 
