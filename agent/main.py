@@ -16,8 +16,11 @@ from agent.drivers.xray.options import Options
 from agent.ledger import Ledger
 from agent.link import Link, LinkProblem
 from agent.loops import serving, sessions
+from agent.loops.certificates import CertificatesLoop
+from agent.loops.clock import ClockLoop
 from agent.loops.heal import HealLoop
 from agent.loops.heartbeat import HeartbeatLoop
+from agent.loops.intruders import IntrudersLoop
 from agent.loops.meter import MeterLoop
 from agent.loops.node import Core, Node
 from agent.loops.report import ReportLoop
@@ -42,6 +45,7 @@ def _xray(settings: Settings) -> XrayDriver:
             run_dir=settings.run_dir,
             lock_file=settings.lock_file,
             binary=settings.xray_binary,
+            version=settings.xray_version,
             allow_private_targets=settings.allow_private_targets,
             fence_s=settings.fence_s,
             splice=settings.splice,
@@ -76,6 +80,9 @@ async def live(node: Node, stopping: asyncio.Event, place_of: sessions.PlaceOf =
         sync.run_retry,
         HeartbeatLoop(node).run,
         *(HealLoop(node, core).run for core in node.cores),
+        *(IntrudersLoop(node, core).run for core in node.cores),
+        CertificatesLoop(node).run,
+        ClockLoop(node).run,
         sessions.SessionsLoop(node, place_of).run,
     )
     async with asyncio.TaskGroup() as group:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.core import versions
 from agent.core.periods import Pace
 from shared import environment
 
@@ -18,12 +19,14 @@ _LEVELS = ("debug", "info", "warning", "error")
 class Settings:
     """What the operator decides. `xray_binary` None is the Xray of the Python package.
 
-    `geo_city` and `geo_asn` are MaxMind files; without them nothing is known of where users are.
+    `xray_version` is the only version that may be run; None is any that is good. `geo_city` and `geo_asn` are
+    MaxMind files; without them nothing is known of where users are.
     """
 
     state_dir: Path
     run_dir: Path
     xray_binary: Path | None
+    xray_version: versions.Version | None
     geo_city: Path | None
     geo_asn: Path | None
     allow_private_targets: bool
@@ -46,6 +49,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         state_dir=state_dir,
         run_dir=reader.path("RUN_DIR", None) or state_dir / "run",
         xray_binary=reader.path("XRAY_BINARY", None),
+        xray_version=reader.value("XRAY_VERSION", versions.bare, None),
         geo_city=reader.path("GEO_CITY", None),
         geo_asn=reader.path("GEO_ASN", None),
         allow_private_targets=reader.flag("ALLOW_PRIVATE_TARGETS", default=False),

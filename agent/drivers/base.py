@@ -9,7 +9,7 @@ What always holds:
 - All methods are idempotent: blocking who is blocked or adding who is there is success.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,7 +55,7 @@ class Driver(Protocol):
     name: str
     #: The protocols whose endpoints it serves.
     protocols: frozenset[str]
-    #: What this driver cannot do here, in sentences for the operator, known before it starts.
+    #: What this driver cannot do here, in sentences for the operator; more are known once it runs.
     limitations: tuple[str, ...]
 
     async def adopt(self, expected: Served) -> Adopted | None:
@@ -91,7 +91,10 @@ class Driver(Protocol):
         """Stop listening there for good; its connections live on. Success when it was not served."""
 
     async def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
-        """Serve these too, without touching others; returns the refused ones with the reason."""
+        """Serve these too, without touching others; returns the refused ones with the reason.
+
+        Raises RestartNeededError, as `block` does, where only a new start can change who is served.
+        """
 
     async def block(self, meters: Sequence[Meter]) -> dict[Meter, str]:
         """Refuse new connections of these; returns those that could not be blocked with the reason."""
@@ -107,6 +110,9 @@ class Driver(Protocol):
 
     async def sessions(self) -> Sequence[Session]:
         """Who is connected now, and from which addresses; each is named once. To be hashed and forgotten."""
+
+    async def intruders(self) -> Mapping[EndpointId, str]:
+        """Which endpoints' ports another program shares with the core, in sentences. Raises DriverError."""
 
     async def served(self) -> Served:
         """What the core itself says it serves, for the periodic full compare."""

@@ -34,6 +34,7 @@ class MemoryDriver(base.Driver):
         self.homes: dict[counting.Meter, set[Address]] = {}
         self.hanging = False
         self.taken_ports: set[int] = set()
+        self.shared_ports: set[int] = set()
         self.source = ""
         self.gate: asyncio.Event | None = None
         self._generations = (f"memory-{number}" for number in itertools.count(1))
@@ -174,6 +175,14 @@ class MemoryDriver(base.Driver):
         self._running()
         alive = [(meter, home) for meter in self.connections for home in self.homes.get(meter, ())]
         return [Session(meter.user, meter.endpoint, home) for meter, home in alive]
+
+    async def intruders(self) -> dict[EndpointId, str]:
+        """Those endpoints whose port a test has let another share."""
+        return {
+            key: f"port {one.port} is shared"
+            for key, one in self._served.endpoints.items()
+            if one.port in self.shared_ports
+        }
 
     async def served(self) -> Served:
         """What the core serves."""

@@ -9,16 +9,17 @@ What always holds:
 
 import dataclasses
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 from agent.core import plan
 from agent.core.counting import Meter
 from agent.core.served import Served
-from agent.drivers.base import DriverError
+from agent.drivers.base import DriverError, RestartNeededError
 from agent.ledger import LedgerError
 from agent.loops import cores, obstacles, outcomes
 from agent.loops.node import Core, Node
+from shared import logs
 from shared.names import UserId
 
 LOGGER = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ async def expel(node: Node, users: Collection[UserId]) -> None:
                 await cores.ascertain(core)
                 meters = [m for m in core.serving.accounts if m.user in users and m not in wanted]
                 if meters:
-                    await cores.leave(node, core, meters)
+                    await _leave(node, core, meters)
             except DriverError as error:
                 failures.append(error)
         if failures:
@@ -119,6 +120,13 @@ async def finish(node: Node) -> bool:
     return all([await cores.finish(node, core) for core in node.cores])
 
 
+async def _leave(node: Node, core: Core, meters: Sequence[Meter]) -> None:
+    try:
+        await cores.leave(node, core, meters)
+    except RestartNeededError:
+        await cores.restart(node, core)
+
+
 async def _step(node: Node, core: Core, tried: set[Meter]) -> bool:
     """One step towards what is wanted; True when there may be another."""
     async with node.changing:
@@ -128,24 +136,34 @@ async def _step(node: Node, core: Core, tried: set[Meter]) -> bool:
         if core.stale:
             await cores.restart(node, core)
             return True
-        steps = plan.difference(node.wanted_of(core), core.serving)
-        if steps.opening and await obstacles.refuse(node, core):
-            steps = plan.difference(node.wanted_of(core), core.serving)
-        if steps.closing:
-            cores.writable(node)
-        kept = await cores.leave(node, core, steps.leaving) if steps.leaving else True
-        if steps.opening or steps.closing:
-            if not kept:
-                raise LedgerError("an endpoint is not closed until the ledger can be written")
-            tried.update(Meter(a.user, a.endpoint) for a in steps.joining if _opens(steps, a.endpoint))
-            await cores.replace(node, core, steps)
+        try:
+            return await _advance(node, core, tried)
+        except RestartNeededError as error:
+            logs.event(LOGGER, logging.WARNING, "core_restart_needed", core=core.name, reason=str(error))
+            await cores.restart(node, core)
             return True
-        untried = (a for a in steps.joining if Meter(a.user, a.endpoint) not in tried)
-        joining = list(islice(untried, JOIN_STEP))
-        tried.update(Meter(a.user, a.endpoint) for a in joining)
-        if joining:
-            await cores.join(node, core, joining)
-        return len(joining) == JOIN_STEP
+
+
+async def _advance(node: Node, core: Core, tried: set[Meter]) -> bool:
+    """Take whoever and whatever is to leave out, and some of those in who are to join. Raises DriverError."""
+    steps = plan.difference(node.wanted_of(core), core.serving)
+    if steps.opening and await obstacles.refuse(node, core):
+        steps = plan.difference(node.wanted_of(core), core.serving)
+    if steps.closing:
+        cores.writable(node)
+    kept = await cores.leave(node, core, steps.leaving) if steps.leaving else True
+    if steps.opening or steps.closing:
+        if not kept:
+            raise LedgerError("an endpoint is not closed until the ledger can be written")
+        tried.update(Meter(a.user, a.endpoint) for a in steps.joining if _opens(steps, a.endpoint))
+        await cores.replace(node, core, steps)
+        return True
+    untried = (a for a in steps.joining if Meter(a.user, a.endpoint) not in tried)
+    joining = list(islice(untried, JOIN_STEP))
+    tried.update(Meter(a.user, a.endpoint) for a in joining)
+    if joining:
+        await cores.join(node, core, joining)
+    return len(joining) == JOIN_STEP
 
 
 def _opens(steps: plan.Plan, endpoint: int) -> bool:

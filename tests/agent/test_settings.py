@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import settings
+from agent.core import versions
 from shared import environment
 
 
@@ -13,6 +14,7 @@ def test_an_empty_environment_is_enough() -> None:
     assert loaded.state_dir == Path("/var/lib/tidegate-agent")
     assert loaded.run_dir == loaded.state_dir / "run"
     assert loaded.xray_binary is None
+    assert loaded.xray_version is None
     assert loaded.geo_city is None
     assert loaded.geo_asn is None
     assert not loaded.splice
@@ -28,6 +30,7 @@ def test_each_setting_is_taken(tmp_path: Path) -> None:
         "STATE_DIR": str(tmp_path),
         "RUN_DIR": "/run/tidegate",
         "XRAY_BINARY": str(binary),
+        "XRAY_VERSION": "v26.10.10",
         "GEO_CITY": "/usr/share/GeoIP/GeoLite2-City.mmdb",
         "GEO_ASN": "/usr/share/GeoIP/GeoLite2-ASN.mmdb",
         "POLL_S": "0.1",
@@ -42,6 +45,7 @@ def test_each_setting_is_taken(tmp_path: Path) -> None:
     }
     loaded = settings.load({f"TIDEGATE_AGENT_{name}": value for name, value in values.items()})
     assert (loaded.state_dir, loaded.run_dir, loaded.xray_binary) == (tmp_path, Path("/run/tidegate"), binary)
+    assert loaded.xray_version == versions.Version(26, 10, 10)
     assert loaded.geo_city == Path("/usr/share/GeoIP/GeoLite2-City.mmdb")
     assert loaded.geo_asn == Path("/usr/share/GeoIP/GeoLite2-ASN.mmdb")
     pace = loaded.pace
@@ -57,6 +61,7 @@ def test_every_problem_is_reported_at_once_in_a_line_each() -> None:
         "STATE_DIR": "relative",
         "RUN_DIR": "also/relative",
         "XRAY_BINARY": "/nowhere/xray",
+        "XRAY_VERSION": "newest",
         "GEO_CITY": "City.mmdb",
         "GEO_ASN": "ASN.mmdb",
         "POLL_S": "soon",

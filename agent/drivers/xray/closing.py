@@ -17,26 +17,25 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS = 0, 1, 3, 4
 _END_STREAM, _END_HEADERS = 1, 4
 _FRAME_HEAD = 9
-_PATH = b"/xray.app.proxyman.command.HandlerService/RemoveInbound"
+#: The method as Xray calls it.
+METHOD = "/xray.app.proxyman.command.HandlerService/RemoveInbound"
 #: Entries of the static table: 3 `:method: POST`, 6 `:scheme: http`; 1, 4 and 31 name `:authority`, `:path`
 #: and `content-type`, the last in two bytes.
-_FIELDS = (
-    b"\x83\x86"
-    + (b"\x04" + bytes([len(_PATH)]) + _PATH)
-    + b"\x01\x04xray"
-    + b"\x0f\x10\x10application/grpc"
-    + b"\x00\x02te\x08trailers"
-)
+_FIRST = b"\x83\x86\x04"
+_OTHERS = b"\x01\x04xray\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
 
 
-def close(api: Path, tags: Sequence[str], patience_s: float) -> bool:
-    """Ask for the end of these inbounds; whether all was answered in time. To one that is not there: no."""
+def close(api: Path, tags: Sequence[str], patience_s: float, method: str = METHOD) -> bool:
+    """Ask for the end of these inbounds; whether all was answered in time. To one that is not there: no.
+
+    `method` is the path of the call as the core calls it, shorter than 128 bytes.
+    """
     deadline_s = time.monotonic() + patience_s
     asked = {1 + 2 * number for number in range(len(tags))}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
         sock.settimeout(patience_s)
         sock.connect(str(api))
-        sock.sendall(questions(tags))
+        sock.sendall(questions(tags, method))
         inbox = bytearray()
         while asked and (left_s := deadline_s - time.monotonic()) > 0:
             sock.settimeout(left_s)
@@ -47,9 +46,11 @@ def close(api: Path, tags: Sequence[str], patience_s: float) -> bool:
     return not asked
 
 
-def questions(tags: Iterable[str]) -> bytes:
+def questions(tags: Iterable[str], method: str = METHOD) -> bytes:
     """All of one connection: its beginning and a call for each tag, on the streams 1, 3, 5 and so on."""
-    calls = [_call(1 + 2 * number, tag.encode()) for number, tag in enumerate(tags)]
+    path = method.encode()
+    fields = _FIRST + bytes([len(path)]) + path + _OTHERS
+    calls = [_call(1 + 2 * number, fields, tag.encode()) for number, tag in enumerate(tags)]
     return _PREFACE + _frame(_SETTINGS, 0, 0, b"") + b"".join(calls)
 
 
@@ -65,10 +66,10 @@ def answered(inbox: bytearray) -> Iterator[int]:
             yield stream
 
 
-def _call(stream: int, tag: bytes) -> bytes:
+def _call(stream: int, fields: bytes, tag: bytes) -> bytes:
     message = b"\x0a" + bytes([len(tag)]) + tag  # field 1, a string: tags are shorter than 128 bytes
     body = b"\x00" + len(message).to_bytes(4, "big") + message
-    return _frame(_HEADERS, _END_HEADERS, stream, _FIELDS) + _frame(_DATA, _END_STREAM, stream, body)
+    return _frame(_HEADERS, _END_HEADERS, stream, fields) + _frame(_DATA, _END_STREAM, stream, body)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

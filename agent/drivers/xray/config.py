@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from agent.core.served import Served
-from agent.drivers.xray import checks, inbounds, kinds, labels, options, runfile, streams
+from agent.drivers.xray import checks, dialects, inbounds, kinds, labels, options, runfile, streams
 from shared.messages import Endpoint
 from shared.names import EndpointId
 
@@ -29,9 +29,12 @@ def build(served: Served, chosen: options.Options, seed: bytes) -> streams.Tree:
     return frame(chosen, made)
 
 
-def text(served: Served, chosen: options.Options, seed: bytes) -> str:
-    """The configuration as JSON."""
-    return json.dumps(build(served, chosen, seed))
+def text(
+    served: Served, chosen: options.Options, seed: bytes, dialect: dialects.Dialect = dialects.XRAY
+) -> str:
+    """The configuration as JSON, as this core wants it."""
+    private = chosen.allow_private_targets
+    return json.dumps(dialect.configured(build(served, chosen, seed), api=str(chosen.api), private=private))
 
 
 def frame(chosen: options.Options, made: Sequence[streams.Tree]) -> streams.Tree:

@@ -17,6 +17,7 @@ from agent.drivers.xray import (
     config,
     control,
     counters,
+    intruders,
     options,
     process,
     rpc,
@@ -42,6 +43,7 @@ class Core:
     host: control.Control
     serving: serving.Serving
     known: counters.Counters = field(default_factory=counters.Counters)
+    listeners: intruders.Listeners = field(default_factory=intruders.Listeners)
 
     @property
     def roll(self) -> accounts.Roll:

@@ -5,6 +5,7 @@ of its own; an Xray that was told to end is never reported as having exited.
 """
 
 import asyncio
+import dataclasses
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,17 +15,21 @@ from agent.core.served import Served, Status
 from agent.core.sessions import Session
 from agent.drivers import base
 from agent.drivers.xray import (
+    binaries,
     checks,
     config,
     control,
     cores,
     cutting,
+    dialects,
     labels,
     options,
     output,
     placing,
     ports,
     process,
+    quiet,
+    reach,
     rpc,
     runfile,
     sessions,
@@ -39,6 +44,10 @@ LOGGER = logging.getLogger(__name__)
 
 #: Longer than the test of life has: what cannot be taken over is lost with all it counted.
 _ADOPTION_S = 5.0
+_LIFELESS = (
+    "The core cannot change its users while it runs: whenever somebody comes or goes it is restarted, after "
+    "a last reading, which ends everybody's connections."
+)
 _FENCED = "no agent was there for too long, so Xray cut everybody off and serves nobody until it is replaced"
 
 
@@ -56,14 +65,15 @@ class XrayDriver(base.Driver):
         self._changed = asyncio.Event()
         self._problem = "Xray has not been started"
         self._refusal = sockets.refusal()
+        self._admission, self._dialect, self._live = binaries.Admission(), dialects.XRAY, True
         self.limitations = limitations(chosen, self._refusal)
 
     async def adopt(self, expected: Served) -> base.Adopted | None:
         """Take over the Xray that an earlier agent left; None when none is left or it does not answer.
 
         Of endpoints and accounts that run as `expected` those are served; Xray does not tell all of them. One
-        that runs under other options, or was fenced, is taken over too, so that it can be read, but is stale.
-        After None `status` tells what became of it.
+        that runs under other options, was fenced, may not be run any more or cannot be asked what it serves,
+        is taken over too, so that it can be read, but is stale. After None `status` tells what became of it.
         """
         async with self._life:
             await self._let_go()
@@ -71,7 +81,8 @@ class XrayDriver(base.Driver):
             if left is None:
                 self._problem = _gone(runfile.read(self._options.run_dir))
                 return None
-            api = rpc.Api(self._options.api)
+            self._admit(binaries.running(left, self._options))
+            api = process.connected(self._options, self._dialect)
             try:
                 await api.uptime_s(_ADOPTION_S)
                 fenced = await control.Control(self._options.control).fenced()
@@ -84,7 +95,8 @@ class XrayDriver(base.Driver):
                 return None
             self._take(cores.made(self._options, left, api, served))
         same = config.digest(self._options) == left.run.digest
-        return base.Adopted(served, stale=fenced or not same or not right)
+        good = self._dialect.telling and not self._admission.judgement.refusal
+        return base.Adopted(served, stale=fenced or not same or not right or not good)
 
     async def start(self, served: Served) -> None:
         """Start Xray serving exactly this; ends what runs already, ours or left over.
@@ -92,14 +104,18 @@ class XrayDriver(base.Driver):
         Accounts that cannot be served are left out and logged: one bad row must not take a node down. Raises
         DriverError with the reason when Xray cannot start.
         """
-        if wrong := checks.problems(served.endpoints):
+        self._admit(await binaries.admit(self._options))
+        self._permit()
+        beyond = reach.beyond(served.endpoints.values(), self._dialect)
+        if wrong := [*checks.problems(served.endpoints), *beyond.values()]:
             raise base.DriverError("; ".join(wrong))
         exact = cores.exact(served)
         async with self._life:
             await self._end()
-            text = config.text(exact, self._options, secrets.token_bytes(32))
+            text = config.text(exact, self._options, secrets.token_bytes(32), self._dialect)
             try:
-                running, api = await process.start(self._options, exact.endpoints, text)
+                running, api = await process.start(self._options, exact.endpoints, text, self._dialect)
+                await self._prove(running, api, exact)
             except base.DriverError as error:
                 self._problem = await self._explained(exact, str(error))
                 raise base.DriverError(self._problem) from error
@@ -124,17 +140,23 @@ class XrayDriver(base.Driver):
             await self._let_go()
 
     async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
-        """Certificates that cannot be had, and ports that another program has.
+        """Certificates that cannot be had, ports that another program has, and what is beyond another core.
 
         A port that the running Xray has is not in the way: an endpoint closes before another opens.
         """
+        if self._core is None:
+            self._admit(await binaries.admit(self._options))
+        beyond = reach.beyond(endpoints, self._dialect)
         ours = list(self._core.roll.endpoints.values()) if self._core else []
-        return await asyncio.to_thread(ports.obstacles, endpoints, ours)
+        return await asyncio.to_thread(ports.obstacles, endpoints, ours) | beyond
 
     async def check(self, endpoint: Endpoint) -> None:
         """See whether Xray would take this endpoint: it is tried in a throw-away one."""
         if wrong := checks.alone(endpoint):
             raise base.DriverError("; ".join(wrong))
+        if not self._dialect.telling:
+            await self._tested(endpoint)
+            return
         try:
             await self._trials.translated(endpoint)
         except base.RestartNeededError:
@@ -142,7 +164,9 @@ class XrayDriver(base.Driver):
 
     async def place(self, endpoint: Endpoint, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve one more endpoint and these of it; what is served there already must be the same."""
-        core = self._running()
+        core = self._changeable()
+        if not self._dialect.telling:
+            raise base.RestartNeededError(f"endpoint {endpoint.endpoint} is new to the running core")
         there = core.roll.endpoints.get(endpoint.endpoint)
         if there is not None and labels.tag(endpoint.endpoint) in await core.api.inbounds():
             if there == endpoint:
@@ -161,11 +185,11 @@ class XrayDriver(base.Driver):
 
     async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these too; one whose UUID differs from the one served is replaced."""
-        return await self._running().serving.add(accounts)
+        return await self._changeable().serving.add(accounts)
 
     async def block(self, meters: Sequence[counting.Meter]) -> dict[counting.Meter, str]:
         """Refuse new connections of these; their counters stay."""
-        return await self._running().serving.block(meters)
+        return await self._changeable().serving.block(meters)
 
     async def cut(self, meters: Sequence[counting.Meter]) -> base.Cut:
         """End the live connections of these and of nobody else."""
@@ -188,6 +212,14 @@ class XrayDriver(base.Driver):
         """Who is connected now, by what the host heard and the kernel still has."""
         core = self._running()
         return await sessions.alive(core.host, core.ports())
+
+    async def intruders(self) -> dict[EndpointId, str]:
+        """Ports on which another program has begun to listen beside Xray, which shares them."""
+        core = self._running()
+        try:
+            return await asyncio.to_thread(core.listeners.found, core.ports(), core.process.run.pid)
+        except OSError as error:
+            raise base.DriverError(f"the kernel does not list listeners: {error.strerror}") from None
 
     async def served(self) -> Served:
         """What Xray itself says it serves."""
@@ -226,6 +258,8 @@ class XrayDriver(base.Driver):
 
     async def _explained(self, served: Served, said: str) -> str:
         """Why it did not start, in better words than it had, if a trial finds some."""
+        if not self._dialect.telling:
+            return said
         try:
             found = await self._trials.problems(list(served.endpoints.values()))
         except base.DriverError:
@@ -235,6 +269,45 @@ class XrayDriver(base.Driver):
     def _take(self, core: cores.Core) -> None:
         self._core = core
         self._changed.set()
+
+    def _changeable(self) -> cores.Core:
+        """The core whose accounts are to be changed. Raises CoreDownError or RestartNeededError."""
+        core = self._running()
+        if not self._live:
+            raise base.RestartNeededError("the core is too old to change its users while it runs")
+        return core
+
+    def _admit(self, admission: binaries.Admission) -> None:
+        self._admission, self._dialect = admission, admission.dialect
+        lifeless = () if self._live else (_LIFELESS,)
+        self.limitations = (*limitations(self._options, self._refusal), *admission.limitations, *lifeless)
+
+    def _permit(self) -> None:
+        if refusal := self._admission.judgement.refusal:
+            self._problem = refusal
+            raise base.DriverError(refusal)
+
+    async def _prove(self, running: process.Process, api: rpc.Api, exact: Served) -> None:
+        """Look at what has started: the Python package tells its version only now, V2Ray if it is live."""
+        try:
+            if self._options.binary is None:
+                self._admit(binaries.running(running, self._options))
+                self._permit()
+            if isinstance(api, quiet.QuietApi):
+                api.remember(exact)
+                self._live = await api.live()
+                self._admit(self._admission)
+        except BaseException:
+            await api.close()
+            await running.end()
+            running.close()
+            raise
+
+    async def _tested(self, endpoint: Endpoint) -> None:
+        alone = Served({endpoint.endpoint: endpoint})
+        text = config.text(alone, self._options, bytes(32), self._dialect)
+        if reason := await binaries.tested(self._options, text):
+            raise base.DriverError(f"endpoint {endpoint.endpoint}: {self._dialect.core} refuses it: {reason}")
 
     def _running(self) -> cores.Core:
         if self._core is None or self._core.process.ended.is_set():
@@ -248,7 +321,9 @@ class XrayDriver(base.Driver):
         if self._refusal:
             return base.Cut(0, left=True)
         try:
-            return await act(cutting.Cutter(core.api, core.host, core.ports()))
+            cut = await act(cutting.Cutter(core.api, core.host, core.ports()))
+            left = cut.left or (not self._dialect.telling and await quiet.unnamed(core.host, core.ports()))
+            return dataclasses.replace(cut, left=left)
         except base.CoreDownError:
             return base.Cut(0)
         except (base.DriverError, OSError) as error:

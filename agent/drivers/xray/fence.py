@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from agent.drivers.xray import closing, labels, runfile, sockets
+from agent.drivers.xray import closing, dialects, labels, runfile, sockets
 from shared.names import EndpointId
 
 #: Between two cuts as long as somebody may come back.
@@ -31,6 +31,7 @@ class Fence:
         self.fenced = False
         self._spec = spec
         self._api = Path(spec.run_dir) / runfile.API_SOCKET
+        self._method = dialects.of(spec.core).name(closing.METHOD)
         self._refusal = sockets.refusal()
         self._check_s = min(1.0, spec.fence_s / 4)
         self._agent_seen_s = self._cut_s = now_s
@@ -72,7 +73,7 @@ class Fence:
         places = runfile.current(self._spec)
         if not self._closed:
             tags = [labels.tag(EndpointId(place.endpoint)) for place in places]
-            self._closed = closing.close(self._api, tags, _PATIENCE_S)
+            self._closed = closing.close(self._api, tags, _PATIENCE_S, self._method)
         live = [found for port in runfile.ports(places) for found in sockets.connections(port)]
         sockets.end(live)
         self._empty = not live

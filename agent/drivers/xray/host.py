@@ -17,7 +17,7 @@ import sys
 import threading
 from pathlib import Path
 
-from agent.drivers.xray import runfile, watch
+from agent.drivers.xray import dialects, runfile, watch
 
 _EXIT_SECOND_HOST = 75
 _EXIT_NO_XRAY = 69
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     watcher = watch.Watcher(spec)
     runfile.write(run_dir, runfile.this_run(spec))
     thread = threading.Thread(target=watcher.run, name="watch", daemon=True)
-    return _binary(spec.binary, thread) if spec.binary else _wheel(thread)
+    return _binary(spec, watcher, thread) if spec.binary else _wheel(thread)
 
 
 def _wheel(thread: threading.Thread) -> int:
@@ -52,25 +52,28 @@ def _wheel(thread: threading.Thread) -> int:
     return 0
 
 
-def _binary(binary: str, thread: threading.Thread) -> int:
+def _binary(spec: runfile.Spec, watcher: watch.Watcher, thread: threading.Thread) -> int:
     import ctypes  # noqa: PLC0415 - a megabyte which only this mode needs
     import subprocess  # noqa: PLC0415 - as above
 
-    libc = ctypes.CDLL(None)
+    libc, dialect, binary = ctypes.CDLL(None), dialects.of(spec.core), str(spec.binary)
     # The kernel ties the child's life to the thread that made it: it must be this one, which lives longest.
     try:
         child = subprocess.Popen(
-            [binary, "run", "-c", "stdin:"],
+            [binary, *dialect.arguments],
+            stdout=None if dialect.telling else subprocess.PIPE,
             preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - no thread yet
         )
     except OSError as error:
         sys.stderr.write(f"{binary} cannot be run: {error.strerror}\n")
         return _EXIT_NO_XRAY
     signal.signal(signal.SIGTERM, lambda _signal, _frame: child.terminate())
+    if child.stdout:
+        watcher.hear(child.stdout.fileno())
     thread.start()
     status = child.wait()
     if status < 0:
-        sys.stderr.write(f"xray was ended by signal {-status}\n")
+        sys.stderr.write(f"{spec.core} was ended by signal {-status}\n")
     return status if status >= 0 else 128 - status
 
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.core import versions
 from agent.drivers.xray import runfile
 
 #: Size of sun_path less its closing zero (unix(7)).
@@ -15,9 +16,10 @@ class Options:
     """Raises ValueError, in words, for a combination that could not work.
 
     `lock_file` is the file on which the agent holds an exclusive `flock` while it lives; `fence_s` seconds
-    after the last agent Xray's users are cut off, and it waits to be read. `binary` names an own Xray, None
-    takes the one of the Python package. `splice` lets the kernel move bytes past the counters, which then
-    stand still until a connection closes: cheaper, but a quota is no longer a bound.
+    after the last agent Xray's users are cut off, and it waits to be read. `binary` names an own Xray or
+    V2Ray, None takes the one of the Python package; `version` is the only one that may be run, None any good
+    one. `splice` lets the kernel move bytes past the counters, which then stand still until a connection
+    closes: cheaper, but a quota is no longer a bound.
     """
 
     run_dir: Path
@@ -26,6 +28,7 @@ class Options:
     allow_private_targets: bool = False
     fence_s: float = 60.0
     splice: bool = False
+    version: versions.Version | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would only fail later."""

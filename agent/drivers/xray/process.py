@@ -16,7 +16,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.drivers import base
-from agent.drivers.xray import checks, config, options, output, ports, rpc, runfile, sockets
+from agent.drivers.xray import (
+    checks,
+    config,
+    dialects,
+    oomkills,
+    options,
+    output,
+    ports,
+    quiet,
+    rpc,
+    runfile,
+    sockets,
+)
 from shared.messages import Endpoint
 from shared.names import EndpointId
 
@@ -51,12 +63,14 @@ class Process:
         self.status: int | None = None
         self._pidfd = pidfd
         self._output_fd = output_fd
+        self._kills = oomkills.Kills(run.pid)
+        self._memory: str | None = None
         self._open = True
         asyncio.get_running_loop().add_reader(pidfd, self._gone)
 
     def reason(self) -> str:
         """Why it ended, in words."""
-        return output.reason(self.status, self.output())
+        return output.reason(self.status, self.output(), core=self.run.core, memory=self._memory)
 
     def output(self) -> str:
         """What it wrote, as far as that is kept."""
@@ -86,6 +100,7 @@ class Process:
 
     def _gone(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._memory = self._kills.told()
         with contextlib.suppress(ChildProcessError):  # an adopted one is not our child: its status is lost
             if result := os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG):
                 self.status = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
@@ -112,7 +127,10 @@ def find(run_dir: Path) -> Process | None:
 
 
 async def start(
-    chosen: options.Options, endpoints: Mapping[EndpointId, Endpoint], text: str
+    chosen: options.Options,
+    endpoints: Mapping[EndpointId, Endpoint],
+    text: str,
+    dialect: dialects.Dialect = dialects.XRAY,
 ) -> tuple[Process, rpc.Api]:
     """Start a host whose Xray has this configuration. Raises DriverError with the reason when it cannot."""
     prepare(chosen.run_dir)
@@ -123,9 +141,9 @@ async def start(
             left_over.close()
     if problems := await asyncio.to_thread(ports.taken, endpoints.values()):
         raise base.DriverError("; ".join(problems))
-    process = await asyncio.to_thread(_spawn, chosen, config.places(endpoints), text)
+    process = await asyncio.to_thread(_spawn, chosen, config.places(endpoints), text, dialect.core)
     running = Process(*process)
-    api = rpc.Api(chosen.api)
+    api = connected(chosen, dialect)
     try:
         await _ready(running, api, chosen, endpoints, patience_s(text))
     except BaseException:
@@ -139,6 +157,11 @@ async def start(
 def patience_s(text: str) -> float:
     """How long a start with this configuration may take: it grows with the accounts in it."""
     return START_DEADLINE_S + len(text) / _SLOW_BYTES_PER_S
+
+
+def connected(chosen: options.Options, dialect: dialects.Dialect) -> rpc.Api:
+    """A connection to the core of this run directory."""
+    return rpc.Api(chosen.api) if dialect.telling else quiet.QuietApi(chosen.api, dialect)
 
 
 def prepare(run_dir: Path) -> None:
@@ -166,12 +189,13 @@ def environment(chosen: options.Options) -> dict[str, str]:
 
 
 def _spawn(
-    chosen: options.Options, places: tuple[runfile.Place, ...], text: str
+    chosen: options.Options, places: tuple[runfile.Place, ...], text: str, core: str
 ) -> tuple[runfile.Run, int, int]:
     binary = str(chosen.binary) if chosen.binary else None
     digest = config.digest(chosen)
     public = tuple(place._replace(fingerprint="") for place in places)
-    spec = runfile.Spec(str(chosen.run_dir), str(chosen.lock_file), chosen.fence_s, binary, digest, public)
+    directories = (str(chosen.run_dir), str(chosen.lock_file))
+    spec = runfile.Spec(*directories, chosen.fence_s, binary, digest, public, core)
     config_fd = output.create("xray-config", text.encode())
     output_fd = output.create("xray-output")
     try:
@@ -191,7 +215,7 @@ def _spawn(
         os.close(config_fd)
     child.returncode = 0  # it is watched and reaped through the pidfd, and may outlive us: nothing for Popen
     started = runfile.start_time(child.pid) or 0
-    run = runfile.Run(child.pid, started, runfile.generation(child.pid, started), digest, places)
+    run = runfile.Run(child.pid, started, runfile.generation(child.pid, started), digest, places, core)
     return run, os.pidfd_open(child.pid), output_fd
 
 

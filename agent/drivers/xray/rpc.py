@@ -7,7 +7,7 @@ a text, so texts are compared, without case.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,9 +45,13 @@ class _MissingError(base.DriverError):
 class Api:
     """A connection to one running Xray; of no use any more once that process has ended."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, spelled: Callable[[str], str] = str) -> None:
+        """`spelled` is what the core calls what Xray calls so."""
         self._channel = grpc.aio.insecure_channel(f"unix:{socket_path}", options=_OPTIONS)
-        method = self._channel.unary_unary
+
+        def method(path: str, *codecs: Any) -> Any:  # noqa: ANN401 - as grpc has it
+            return self._channel.unary_unary(spelled(path), *codecs)
+
         alter = pb.AlterInboundRequest.SerializeToString
         self._alter = method(_HANDLER + "AlterInbound", alter, pb.Empty.FromString)
         self._remove_inbound = method(
@@ -192,5 +196,5 @@ def _translated(error: grpc.aio.AioRpcError, deadline_s: float) -> base.DriverEr
     if code is grpc.StatusCode.NOT_FOUND:
         return _MissingError(error.details() or "not found")
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return base.RestartNeededError("this Xray is too old to be changed while it runs")
+        return base.RestartNeededError("the core is too old to be changed while it runs")
     return base.DriverError(f"Xray refused: {error.details() or code.name.lower()}")

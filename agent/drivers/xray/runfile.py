@@ -46,6 +46,7 @@ class Spec(NamedTuple):
     binary: str | None
     digest: str
     places: tuple[Place, ...]
+    core: str = "Xray"
 
 
 class Run(NamedTuple):
@@ -56,6 +57,7 @@ class Run(NamedTuple):
     generation: str
     digest: str
     places: tuple[Place, ...]
+    core: str = "Xray"
 
 
 def encode_spec(spec: Spec) -> str:
@@ -65,8 +67,8 @@ def encode_spec(spec: Spec) -> str:
 
 def decode_spec(text: str) -> Spec:
     """The spec of an argument; raises ValueError or TypeError when it is none."""
-    run_dir, lock_file, fence_s, binary, digest, places = json.loads(text)
-    return Spec(run_dir, lock_file, fence_s, binary, digest, tuple(Place(*place) for place in places))
+    run_dir, lock_file, fence_s, binary, digest, places, core = json.loads(text)
+    return Spec(run_dir, lock_file, fence_s, binary, digest, tuple(Place(*place) for place in places), core)
 
 
 def start_time(pid: int) -> int | None:
@@ -83,7 +85,7 @@ def this_run(spec: Spec) -> Run:
     """The run that this process is."""
     pid = os.getpid()
     started = start_time(pid) or 0
-    return Run(pid, started, generation(pid, started), spec.digest, spec.places)
+    return Run(pid, started, generation(pid, started), spec.digest, spec.places, spec.core)
 
 
 def generation(pid: int, started: int) -> str:
@@ -102,10 +104,12 @@ def write(run_dir: Path, run: Run) -> None:
 def read(run_dir: Path) -> Run | None:
     """The run that was written last; None when there is none or its file cannot be understood."""
     try:
-        written, pid, started, generation, digest, places = json.loads((run_dir / RUN_FILE).read_bytes())
+        written, *run = json.loads((run_dir / RUN_FILE).read_bytes())
         if written not in _READABLE:
             return None
-        return Run(int(pid), int(started), str(generation), str(digest), tuple(Place(*p) for p in places))
+        pid, started, generation, digest, places, *core = run  # the first agents named no core
+        given = tuple(Place(*place) for place in places)
+        return Run(int(pid), int(started), str(generation), str(digest), given, *map(str, core))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -109,12 +109,17 @@ def connections(port: int) -> list[Socket]:
 
 def listening(port: int) -> bool:
     """Whether somebody listens on a local TCP port, on whatever address."""
+    return bool(listeners(port))
+
+
+def listeners(port: int) -> list[Socket]:
+    """All who listen on a local TCP port, on whatever address. Raises OSError when the kernel refuses."""
     with _netlink() as netlink:
-        return any(
-            True
+        return [
+            found
             for family in (socket.AF_INET, socket.AF_INET6)
-            for _ in _dump(netlink, dump_request(family, port, _LISTEN))
-        )
+            for found in _dump(netlink, dump_request(family, port, _LISTEN))
+        ]
 
 
 def end(targets: Sequence[Socket]) -> Ended:

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from agent.drivers.xray import fence, register, runfile, sockets, webhook
+from agent.drivers.xray import accesslog, fence, register, runfile, sockets, webhook
 from shared.names import EndpointId
 
 MAX_QUESTION_BYTES = 4 << 20
@@ -67,6 +67,10 @@ class Watcher:
         for listener in (self._hooks, self._control):
             self._selector.register(listener, selectors.EVENT_READ)
 
+    def hear(self, descriptor: int) -> None:
+        """Take the connections of a core that tells of them in its log from this pipe."""
+        self._selector.register(descriptor, selectors.EVENT_READ, accesslog.Log(descriptor))
+
     def run(self) -> None:
         """Serve for ever; the process ends by a signal."""
         due_s = 0.0
@@ -98,6 +102,9 @@ class Watcher:
         if connection is None:
             self._accept(key.fileobj)  # type: ignore[arg-type]  # only listeners are registered without data
             return
+        if isinstance(connection, accesslog.Log):
+            self._listen_to(connection)
+            return
         try:
             if mask & selectors.EVENT_READ:
                 self._receive(connection)
@@ -117,6 +124,18 @@ class Watcher:
             sock.setblocking(False)
             connection = _Connection(sock, asks=listener is self._control)
             self._selector.register(sock, selectors.EVENT_READ, connection)
+
+    def _listen_to(self, log: accesslog.Log) -> None:
+        try:
+            heard, others = log.read()
+        except (EOFError, OSError):
+            self._selector.unregister(log)
+            log.close()
+            return
+        for email, peer in heard:
+            if not self._register.note(email, peer):
+                self._foreign += 1
+        os.write(1, others)
 
     def _receive(self, connection: _Connection) -> None:
         data = connection.sock.recv(_READ_BYTES)
