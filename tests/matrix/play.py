@@ -19,7 +19,7 @@ from typing import Any
 
 from agent.core.counting import Count, Meter
 from agent.core.served import Served
-from agent.drivers.xray import driver, options
+from agent.drivers.xray import dialects, driver, options, reach
 from tests.kit import clients, download, lab, programs, source, waiting
 from tests.matrix import keys, mihomo, singbox, xray
 from tests.matrix.combinations import CLIENTS, Combination, Ground, build
@@ -55,10 +55,13 @@ class Outcome:
         return "exact" if self.good else self.problem or f"{self.counted} for {self.moved}"
 
 
-def run(directory: Path, place: lab.Place, *, one_by_one: bool = False) -> list[Outcome]:
+def run(
+    directory: Path, place: lab.Place, *, one_by_one: bool = False, v2ray: Path | None = None
+) -> list[Outcome]:
     """Play everything at this place; the thread is inside it.
 
-    The endpoints are there from Xray's start, or are placed one by one in one that runs.
+    The endpoints are there from Xray's start, or are placed one by one in one that runs. With a V2Ray what it
+    knows is played on that.
     """
     certificate = keys.certificate(directory)
     with (
@@ -67,8 +70,9 @@ def run(directory: Path, place: lab.Place, *, one_by_one: bool = False) -> list[
         programs.opened(directory) as running,
     ):
         ground = Ground(place.address, _ports(place, 80), certificate, f"{place.address}:{site.port}")
-        made = build(ground)
-        play = _Play(directory, place, running, bytes_from.port, certificate)
+        core = dialects.V2RAY if v2ray else dialects.XRAY
+        made = [one for one in build(ground) if not reach.beyond([one.endpoint], core)]
+        play = _Play(directory, place, running, bytes_from.port, certificate, v2ray)
         return asyncio.run(_played(play, made, one_by_one=one_by_one))
 
 
@@ -79,11 +83,15 @@ class _Play:
     running: programs.Programs
     source_port: int
     certificate: keys.Certificate
+    binary: Path | None
 
 
 async def _played(play: _Play, made: Sequence[Combination], *, one_by_one: bool) -> list[Outcome]:
     chosen = options.Options(
-        run_dir=play.directory / "run", lock_file=play.directory / "lock", allow_private_targets=True
+        run_dir=play.directory / "run",
+        lock_file=play.directory / "lock",
+        allow_private_targets=True,
+        binary=play.binary,
     )
     core = driver.XrayDriver(chosen)
     try:
