@@ -12,6 +12,8 @@ from agent.core import versions
 from agent.drivers.xray import dialects, options, output, process
 
 _DEADLINE_S = 5.0
+_NAMED_S = 3.0
+_POLL_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ def running(it: process.Process, chosen: options.Options) -> Admission:
     """What a core is that runs already, by its first words."""
     core = versions.said(it.output())
     return Admission(dialects.of(it.run.core), versions.judge(core, chosen.version))
+
+
+async def introduced(it: process.Process, chosen: options.Options) -> Admission:
+    """What a core is that has just started: it names itself a moment after it has begun to listen."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_NAMED_S):
+            while versions.said(it.output()) is None and not it.ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(it.ended.wait(), _POLL_S)
+    return running(it, chosen)
 
 
 async def tested(chosen: options.Options, text: str) -> str | None:

@@ -291,7 +291,7 @@ class XrayDriver(base.Driver):
         """Look at what has started: the Python package tells its version only now, V2Ray if it is live."""
         try:
             if self._options.binary is None:
-                self._admit(binaries.running(running, self._options))
+                self._admit(await binaries.introduced(running, self._options))
                 self._permit()
             if isinstance(api, quiet.QuietApi):
                 api.remember(exact)

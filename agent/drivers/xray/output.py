@@ -22,7 +22,6 @@ _COULD_NOT = 255
 #: Exit statuses of Xray (main/run.go), which the Python package gives without a word, and of the host.
 _MEANING = {
     0: "it was told to end",
-    2: "it broke down",
     23: "it refused its configuration",
     69: "there is no Xray that could be run",
     75: "another Xray still runs in this run directory",
