@@ -6,24 +6,28 @@ import msgspec
 
 from collector.domain import desired as items
 from collector.domain import refusals
+from collector.domain import wireguard as rules
 from collector.domain.access import Actor, Role
 from collector.domain.changes import Change
 from collector.domain.desired import Place
+from collector.domain.endpoints import Endpoint
 from collector.domain.events import Event, Kind, Subject, Thing
 from collector.domain.payloads import Data, ItemsApplied, ItemsFailed
 from collector.domain.users import User
-from collector.store import desired, endpoints, events, failures, leases, nodes
+from collector.store import desired, endpoints, events, failures, leases, nodes, wireguard
 from collector.store.session import Session
 from shared import messages
+from shared.endpoints import Peer
 from shared.messages import DesiredState, Item, SyncReport
-from shared.names import NodeId, UserId
+from shared.names import EndpointId, NodeId, UserId
 
 
 def refresh(session: Session, users: Iterable[User]) -> frozenset[NodeId]:
     """Make the account items of these users what they ought to be; returns the nodes that moved on."""
     changed: frozenset[NodeId] = frozenset()
     for user in users:
-        wanted = items.accounts(user, endpoints.of_user(session, user.id))
+        placed = endpoints.of_user(session, user.id)
+        wanted = items.accounts(user, placed, _peers(session, user, placed))
         changed |= settle(session, user.id, desired.of_user(session, user.id), wanted)
     return changed
 
@@ -36,6 +40,14 @@ def settle(
 ) -> frozenset[NodeId]:
     """Store what differs; returns the nodes that moved on."""
     return desired.apply(session, user, items.differences(existing, wanted))
+
+
+def _peers(session: Session, user: User, placed: Iterable[Endpoint]) -> items.Peers:
+    """A user as his WireGuard endpoints know him; whoever has none is not looked for."""
+    if not any(one.protocol in items.PEERED for one in placed):
+        return {}
+    known = wireguard.of_user(session, user.id)
+    return {(user.id, endpoint): rules.item(peer) for endpoint, peer in known.items()}
 
 
 def generation(session: Session, node: NodeId) -> int:

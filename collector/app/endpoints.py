@@ -10,7 +10,7 @@ from collector.domain.changes import Change
 from collector.domain.endpoints import Endpoint, EndpointChanges, NewEndpoint, Place
 from collector.domain.events import Event, Kind, Subject, Thing
 from collector.domain.payloads import Changed, Data, EndpointFacts, Pair
-from collector.store import endpoints, events, nodes, users
+from collector.store import endpoints, events, nodes, users, wireguard
 from collector.store.session import Session
 from shared.names import EndpointId, NodeId
 
@@ -76,6 +76,7 @@ def remove(session: Session, endpoint: EndpointId, actor: Actor, now_ms: int) ->
     found = one(session, endpoint)
     affected = users.among(session, endpoints.users_of(session, endpoint))
     endpoints.remove(session, endpoint, now_ms)
+    wireguard.remove(session, endpoint)
     changed = configs.refresh(session, affected.values())
     place, body = items.endpoint_item(found)
     changed |= configs.settle(session, None, {place: body}, {})

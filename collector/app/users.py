@@ -1,21 +1,25 @@
 """Users: created, changed, placed on endpoints, looked at (rows R2, H1, H2, H7)."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from msgspec import UNSET, structs
 
-from collector.app import configs, tenants
+from collector.app import configs, tenants, wireguard
 from collector.domain import course, refusals, standing
 from collector.domain import users as rules
 from collector.domain.access import SYSTEM, Actor
 from collector.domain.changes import Change
 from collector.domain.users import NewUser, UsageView, User, UserChanges
+from collector.domain.wireguard import Terms, Wish
 from collector.store import endpoints, events, managers, users
 from collector.store.session import Session
 from shared.names import EndpointId, ManagerId, NodeId, UserId
 
 
-def create(session: Session, new: NewUser, uuid: str, actor: Actor, now_ms: int) -> Change[User]:
+def create(
+    session: Session, new: NewUser, uuid: str, actor: Actor, now_ms: int, terms: Terms = wireguard.TERMS
+) -> Change[User]:
     """Make a user and place him on the endpoints asked for; their nodes are told."""
     if fields := rules.wrong(new):
         raise refusals.invalid(fields)
@@ -26,6 +30,7 @@ def create(session: Session, new: NewUser, uuid: str, actor: Actor, now_ms: int)
     user = users.insert(session, fresh, rules.uuid_key(uuid))
     _place(session, user.id, new.endpoints)
     events.append_all(session, course.created(user, new.endpoints, actor, now_ms))
+    wireguard.settle(session, user, new.wireguard, actor, now_ms, terms)
     return Change(user, configs.refresh(session, [user]))
 
 
@@ -103,18 +108,27 @@ def remove(session: Session, user: UserId, actor: Actor, now_ms: int) -> Change[
     """Take a user away; bytes that nodes report later are still booked to him."""
     found = one(session, user, actor)
     users.remove(session, user, now_ms)
+    wireguard.release(session, user, now_ms)
     events.append_all(session, course.removed(found, actor, now_ms))
     return Change(None, configs.refresh(session, [found]))
 
 
 def assign(
-    session: Session, user: UserId, wanted: Iterable[EndpointId], actor: Actor, now_ms: int
+    session: Session,
+    user: UserId,
+    wanted: Iterable[EndpointId],
+    actor: Actor,
+    now_ms: int,
+    terms: Terms = wireguard.TERMS,
+    *,
+    wishes: Mapping[EndpointId, Wish] = MappingProxyType({}),
 ) -> Change[User]:
-    """Put a user on exactly these endpoints (R2: assign or reassign)."""
+    """Put a user on exactly these endpoints (R2: assign or reassign), with these wishes for WireGuard's."""
     found, before = one(session, user, actor), endpoints.of_user(session, user)
     _place(session, user, wanted)
     told = course.assigned(found, (each.id for each in before), wanted, actor, now_ms)
     events.append_all(session, told)
+    wireguard.settle(session, found, wishes, actor, now_ms, terms)
     return Change(found, configs.refresh(session, [found]))
 
 

@@ -10,6 +10,7 @@ from collector.domain.access import Actor
 from collector.domain.events import Event, Kind, Subject, Thing
 from collector.domain.payloads import Data
 from collector.domain.users import Status, User
+from collector.domain.wireguard import Peer
 from shared.names import UserId
 
 
@@ -57,6 +58,33 @@ def handed_over(user: UserId, name: str, before: int, after: int, actor: Actor, 
 def removed(user: User, actor: Actor, now_ms: int) -> list[Event]:
     """He was taken away."""
     return [_event(user, Kind.USER_REMOVED, payloads.Named(name=user.name), actor, now_ms)]
+
+
+def peer_created(user: User, peer: Peer, actor: Actor, now_ms: int) -> list[Event]:
+    """He was put on a WireGuard endpoint."""
+    return [_event(user, Kind.PEER_CREATED, _peer(user, peer), actor, now_ms)]
+
+
+def peer_changed(user: User, before: Peer, after: Peer, actor: Actor, now_ms: int) -> list[Event]:
+    """His keys or addresses on one are others; nothing where they are not."""
+    pairs = {
+        "public_key": payloads.Pair(before.keys.public, after.keys.public),
+        "tunnel": payloads.Pair(list(before.texts), list(after.texts)),
+        "fixed": payloads.Pair(list(before.fixed), list(after.fixed)),
+    }
+    differing = {what: pair for what, pair in pairs.items() if pair.before != pair.after}
+    renewed = before.keys.preshared != after.keys.preshared
+    if not differing and not renewed:
+        return []
+    data = payloads.PeerChanged(
+        name=user.name, endpoint=after.endpoint, changes=differing, preshared_key_renewed=renewed
+    )
+    return [_event(user, Kind.PEER_CHANGED, data, actor, now_ms)]
+
+
+def peer_removed(user: User, peer: Peer, actor: Actor, now_ms: int) -> list[Event]:
+    """He was taken off one."""
+    return [_event(user, Kind.PEER_REMOVED, _peer(user, peer), actor, now_ms)]
 
 
 def passed(before: User, after: User, actor: Actor, now_ms: int) -> list[Event]:
@@ -158,6 +186,16 @@ def _late(before: User, after: User) -> payloads.Late:
         down_bytes=base_down - old_down,
         base_up_bytes=base_up,
         base_down_bytes=base_down,
+    )
+
+
+def _peer(user: User, peer: Peer) -> payloads.PeerFacts:
+    return payloads.PeerFacts(
+        name=user.name,
+        endpoint=peer.endpoint,
+        public_key=peer.keys.public,
+        tunnel=list(peer.texts),
+        fixed=list(peer.fixed),
     )
 
 

@@ -38,6 +38,9 @@ class Kind(StrEnum):
     USER_DISCONNECTED = auto()  # his last session ended
     USER_PENALISED = auto()  # he had too many sessions and is cut for a time
     PENALTY_LIFTED = auto()  # that time is over
+    PEER_CREATED = auto()  # he was put on a WireGuard endpoint: he has keys and addresses there
+    PEER_CHANGED = auto()  # they were changed
+    PEER_REMOVED = auto()  # he was taken off the endpoint
     USER_SNAPSHOT = auto()  # older events of him are about to be dropped
     USAGE_RECORDED = auto()  # never stored: read from the history, which is written when an hour closes
     USAGE_FORGOTTEN = auto()  # never stored: what the history does not hold any more
@@ -122,6 +125,9 @@ PAYLOADS: Mapping[Kind, type[Data]] = {
     Kind.USER_DISCONNECTED: payloads.Left,
     Kind.USER_PENALISED: payloads.Penalty,
     Kind.PENALTY_LIFTED: payloads.Since,
+    Kind.PEER_CREATED: payloads.PeerFacts,
+    Kind.PEER_CHANGED: payloads.PeerChanged,
+    Kind.PEER_REMOVED: payloads.PeerFacts,
     Kind.USER_SNAPSHOT: payloads.UserSnapshot,
     Kind.USAGE_RECORDED: payloads.Hour,
     Kind.USAGE_FORGOTTEN: payloads.Forgotten,

@@ -172,6 +172,25 @@ class Penalty(Since, frozen=True):
     for_s: float
 
 
+class PeerFacts(Named, frozen=True):
+    """A user of a WireGuard endpoint, without what is secret.
+
+    `tunnel` are his addresses inside the tunnel, which name no place; `fixed` those somebody asked for.
+    """
+
+    endpoint: int
+    public_key: str
+    tunnel: list[str]
+    fixed: list[str]
+
+
+class PeerChanged(Changed, frozen=True):
+    """What changed of it; of a preshared key it is said only that there is another one."""
+
+    endpoint: int
+    preshared_key_renewed: bool = False
+
+
 # --- managers ----------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import msgspec
 from collector.domain import names, resets, sessions, validity
 from collector.domain.leases import Bytes, Ceilings
 from collector.domain.validity import ENDLESS, NewValidity, Validity, ValidityChanges
+from collector.domain.wireguard import Wish
 from shared.names import EndpointId, ManagerId, UserId
 
 
@@ -122,7 +123,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewUser(NewValidity, frozen=True, kw_only=True):
-    """A user to create; without a uuid one is made."""
+    """A user to create; without a uuid one is made.
+
+    `wireguard` says of those of his endpoints that are WireGuard's which key or addresses he has there.
+    """
 
     name: str
     quota_bytes: int | None = None
@@ -135,6 +139,7 @@ class NewUser(NewValidity, frozen=True, kw_only=True):
     uuid: str | None = None
     manager: ManagerId | None = None
     endpoints: tuple[EndpointId, ...] = ()
+    wireguard: dict[EndpointId, Wish] = msgspec.field(default_factory=dict)
 
 
 class UserChanges(ValidityChanges, frozen=True, kw_only=True):

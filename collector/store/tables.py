@@ -9,14 +9,9 @@ from typing import Any, ClassVar
 
 import peewee
 
+from collector.store import table, wireguard_tables
 
-class Table(peewee.Model):
-    """Base of all tables; bound to a database when one is opened."""
-
-    class Meta:
-        """Names follow the class."""
-
-        legacy_table_names = False
+Table = table.Table
 
 
 class Admin(Table):
@@ -472,6 +467,7 @@ ALL: tuple[type[Table], ...] = (
     Counter,
     Placing,
     Assignment,
+    *wireguard_tables.ALL,
     Ledger,
     Lease,
     Unlearned,
