@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import secrets
 import signal
 import socket
 import ssl
@@ -22,6 +23,7 @@ from collector import certificates, data_dir, journal
 from collector.app import restarts
 from collector.domain.phases import Watch
 from collector.domain.refusals import Refused
+from collector.domain.wireguard import Terms
 from collector.fronts.rest import application, openapi, parts, table
 from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
@@ -131,7 +133,13 @@ def sessions(data: Transactions, hub: Hub, settings: Settings) -> Sessions:
 
 
 def assemble(
-    data: Transactions, hub: Hub, key: bytes, join: parts.Joining, zone: str, present: Sessions
+    data: Transactions,
+    hub: Hub,
+    key: bytes,
+    join: parts.Joining,
+    zone: str,
+    present: Sessions,
+    tunnels: parts.Tunnels = parts.TUNNELS,
 ) -> parts.Parts:
     """The parts that handlers work with."""
     return parts.Parts(
@@ -146,6 +154,7 @@ def assemble(
         looking_back=asyncio.Semaphore(_LOOKING_BACK),
         joining=join,
         zone=zone,
+        tunnels=tunnels,
         document=document(),
         now_ms=now_ms,
     )
@@ -173,7 +182,9 @@ async def _serve(settings: Settings, data: Database, listener: socket.socket) ->
     hub = Hub()
     key = data_dir.read_key(settings.data_dir)
     present = sessions(data, hub, settings)
-    assembled = assemble(data, hub, key, joining(settings), settings.zone, present)
+    terms = Terms(secrets.token_bytes, settings.address_reuse_s * 1000)
+    tunnels = parts.Tunnels(terms=terms, dns=settings.wireguard_dns)
+    assembled = assemble(data, hub, key, joining(settings), settings.zone, present, tunnels)
     config = _config(settings, assembled)
     server = _Server(config)
 

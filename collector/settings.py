@@ -20,6 +20,8 @@ _MAX_NAME = 253
 #: 128 bits in hexadecimal: a shorter secret can be tried out against one signed batch.
 _MIN_SECRET = 32
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+#: Resolvers that anybody may ask, of either version; a configuration names those it can reach.
+_DNS = ("1.1.1.1", "2606:4700:4700::1111")
 _URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
@@ -49,7 +51,8 @@ class Settings:
     `zone` is the one that new users get. `history_months` is how many closed months of history are kept, 0
     for all. `database` is None for SQLite in the data directory. An address counts as connected for
     `session_window_s` seconds after it was seen; a penalty lasts `penalty_s`. Events are kept for
-    `events_days`, 0 is for ever.
+    `events_days`, 0 is for ever. An address in a tunnel that was released is nobody's for `address_reuse_s`
+    seconds; users' WireGuard configurations name the servers of `wireguard_dns`.
     """
 
     data_dir: Path
@@ -67,6 +70,8 @@ class Settings:
     log_level: str
     database: Address | None = None
     events_days: int = 400
+    address_reuse_s: int = 86_400
+    wireguard_dns: tuple[str, ...] = ()
     webhook: Webhook | None = None
 
     @property
@@ -101,6 +106,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         log_level=reader.choice("LOG_LEVEL", "info", among=_LEVELS),
         database=_database(reader),
         events_days=reader.integer("EVENTS_DAYS", 400, low=0, high=36_500),
+        address_reuse_s=reader.integer("ADDRESS_REUSE_S", 86_400, low=0, high=315_360_000),
+        wireguard_dns=reader.value("WIREGUARD_DNS", _addresses, _DNS),
         webhook=_webhook(reader),
     )
     reader.finish()
@@ -166,6 +173,17 @@ def _zone(text: str) -> str:
     if problem := resets.wrong_zone(text):
         raise ValueError(problem)
     return text
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    named = [one.strip() for one in text.split(",") if one.strip()]
+    try:
+        found = tuple(str(ipaddress.ip_address(one)) for one in named if "%" not in one)
+    except ValueError:
+        found = ()
+    if len(found) != len(named):
+        raise ValueError("must be IP addresses separated by commas, or nothing")
+    return found
 
 
 def _names(text: str) -> tuple[str, ...]:

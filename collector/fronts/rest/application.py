@@ -54,7 +54,9 @@ def _path(parts: Parts, path: str, methods: Mapping[str, Route]) -> Path:
         method = "GET" if request.method == "HEAD" else request.method
         return await _answer(parts, methods[method], request)
 
-    return Path(path.replace("{id}", "{id:number}"), endpoint, methods=list(methods))
+    for name in routes.IN_PATH:
+        path = path.replace(f"{{{name}}}", f"{{{name}:number}}")
+    return Path(path, endpoint, methods=list(methods))
 
 
 async def _answer(parts: Parts, route: Route, request: Request) -> Response:
@@ -78,6 +80,7 @@ async def _call(parts: Parts, route: Route, request: Request) -> Call[Any]:
         caller=caller,
         body=None if route.body is None else _decoded(route, await bodies.read(request, route)),
         id=request.path_params.get("id", 0),
+        endpoint=request.path_params.get("endpoint", 0),
         query=asked.numbers,
         words=asked.words,
         bearer=bearer,

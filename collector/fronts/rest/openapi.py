@@ -82,7 +82,8 @@ def _operation(route: Route, schemas: Mapping[Any, Node]) -> Node:
 
 def operation_id(route: Route) -> str:
     """A name that no other route has."""
-    words = route.path.replace("/api/v1/", "/").replace("{id}", "one").replace(".json", "").split("/")
+    path = route.path.replace("/api/v1/", "/").replace(".json", "").replace("{id}", "one")
+    words = path.translate(str.maketrans(".", "_", "{}")).split("/")
     return "_".join([route.method.lower(), *filter(None, words)])
 
 
@@ -102,8 +103,8 @@ def _responses(route: Route, schemas: Mapping[Any, Node]) -> Node:
 
 
 def _parameters(route: Route) -> list[Node]:
-    number: Node = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
-    in_path = [number] if "{id}" in route.path else []
+    number: Node = {"in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+    in_path = [{"name": name, **number} for name in routes.IN_PATH if f"{{{name}}}" in route.path]
     in_query = [
         {
             "name": query.name,

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from collector.app import wireguard
 from collector.domain.changes import Change
+from collector.domain.wireguard import Terms
 from collector.fronts.rest.callers import Callers
 from collector.fronts.rest.throttle import Throttle
 from collector.fronts.rest.transactions import Transactions
@@ -34,6 +36,17 @@ class Joining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tunnels:
+    """How users are put on WireGuard endpoints, and the DNS servers that their configurations name."""
+
+    terms: Terms = wireguard.TERMS
+    dns: tuple[str, ...] = ()
+
+
+TUNNELS = Tunnels()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parts:
     """The collector as handlers see it.
 
@@ -53,6 +66,7 @@ class Parts:
     looking_back: asyncio.Semaphore
     joining: Joining
     zone: str
+    tunnels: Tunnels
     document: bytes
     now_ms: Callable[[], int]
 

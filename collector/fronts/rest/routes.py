@@ -25,9 +25,15 @@ RESELLERS = frozenset({Role.ADMIN, Role.MANAGER})
 
 JSON = "application/json"
 STREAM = "text/event-stream"
+PLAIN = "text/plain"
+SVG = "image/svg+xml"
+PNG = "image/png"
 SMALL_BYTES = 64 * 1024
 #: Room for certificates, keys and raw JSON.
 LARGE_BYTES = 256 * 1024
+
+#: The numbers that a path may have in it, by name.
+IN_PATH = ("id", "endpoint")
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -36,14 +42,15 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 class Call(Generic[B]):
     """One request, checked and decoded.
 
-    `id` is the number in the path, 0 where there is none. `query` has the numbers of the query string and
-    `words` its words. `bearer` is what came as `Authorization: Bearer`, for routes that read it themselves.
-    `hung_up` tells whether the client has gone.
+    `id` and `endpoint` are the numbers in the path, 0 where there is none. `query` has the numbers of the
+    query string and `words` its words. `bearer` is what came as `Authorization: Bearer`, for routes that read
+    it themselves. `hung_up` tells whether the client has gone.
     """
 
     caller: tokens.Bearer
     body: B
     id: int
+    endpoint: int
     query: Mapping[str, int]
     words: Mapping[str, str]
     bearer: str | None

@@ -16,6 +16,7 @@ from collector.fronts.rest import (
     sessions,
     usage,
     users,
+    wireguard,
 )
 from collector.fronts.rest.routes import Route
 
@@ -31,6 +32,7 @@ ROUTES: tuple[Route, ...] = (
     *endpoints.ROUTES,
     *managers.ROUTES,
     *users.ROUTES,
+    *wireguard.ROUTES,
     *sessions.ROUTES,
     *quarantine.ROUTES,
     *incidents.ROUTES,

@@ -7,6 +7,7 @@ import msgspec
 from collector.app import users
 from collector.domain.resets import Anchor, Mode
 from collector.domain.users import NewUser, Status, UsageView, User, UserChanges
+from collector.domain.wireguard import Wish
 from collector.fronts.rest import routes
 from collector.fronts.rest.parts import Parts
 from collector.fronts.rest.routes import Call, Query, Route
@@ -70,9 +71,10 @@ class Users(msgspec.Struct, frozen=True):
 
 
 class Assignment(Body, frozen=True):
-    """The endpoints that a user may use from now on, and no others."""
+    """The endpoints that a user may use from now on, and no others; and what he wishes on WireGuard's."""
 
     endpoints: list[EndpointId]
+    wireguard: dict[EndpointId, Wish] = msgspec.field(default_factory=dict)
 
 
 async def create(parts: Parts, call: Call[NewUser]) -> UserView:
@@ -80,7 +82,8 @@ async def create(parts: Parts, call: Call[NewUser]) -> UserView:
     identity = call.body.uuid or str(uuid.uuid4())
     zone = parts.zone if call.body.zone is None else call.body.zone
     new = msgspec.structs.replace(call.body, zone=zone)
-    return _shown(await parts.change(users.create, new, identity, call.actor, parts.now_ms()))
+    terms, now_ms = parts.tunnels.terms, parts.now_ms()
+    return _shown(await parts.change(users.create, new, identity, call.actor, now_ms, terms))
 
 
 async def page(parts: Parts, call: Call[None]) -> Users:
@@ -109,8 +112,9 @@ async def remove(parts: Parts, call: Call[None]) -> None:
 
 async def assign(parts: Parts, call: Call[Assignment]) -> UserView:
     """Put a user on exactly these endpoints."""
-    user, wanted = UserId(call.id), call.body.endpoints
-    return _shown(await parts.change(users.assign, user, wanted, call.actor, parts.now_ms()))
+    user, wanted, wishes = UserId(call.id), call.body.endpoints, call.body.wireguard
+    terms, now_ms = parts.tunnels.terms, parts.now_ms()
+    return _shown(await parts.change(users.assign, user, wanted, call.actor, now_ms, terms, wishes=wishes))
 
 
 async def usage(parts: Parts, call: Call[None]) -> UsageView:
