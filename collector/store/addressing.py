@@ -17,7 +17,10 @@ from shared.names import EndpointId, UserId
 #: Taken addresses read at once: the one looked at is mostly free, and then the first row says so.
 _READ = (16, 4_096)
 
-_MOVE = "ON CONFLICT (endpoint_id, version) DO UPDATE SET number = excluded.number"
+_MOVE = (
+    "INSERT INTO wireguard_cursor (endpoint_id, version, number) VALUES (?, ?, ?)"
+    " ON CONFLICT (endpoint_id, version) DO UPDATE SET number = excluded.number"
+)
 
 
 class Holder(NamedTuple):
@@ -58,8 +61,7 @@ def following(session: Session, endpoint: EndpointId, pools: Iterable[Pool]) -> 
         if free is None:
             free = _free(session, endpoint, pool, pool.first, start - 1)
         if free is not None:
-            columns = ("endpoint_id", "version", "number")
-            session.insert_many("wireguard_cursor", columns, [(endpoint, pool.version, free)], _MOVE)
+            session.run(_MOVE, (endpoint, pool.version, free))
             return str(pool.address(free))
     return None
 

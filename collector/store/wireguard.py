@@ -42,12 +42,14 @@ def key_holder(session: Session, endpoint: EndpointId, public_key: str) -> UserI
 
 def save_keys(session: Session, peer: Peer) -> None:
     """Store the keys of a user, new or not."""
-    columns = ("user_id", "endpoint_id", "public_key", "private_key", "preshared_key")
-    news = ", ".join(f"{name} = excluded.{name}" for name in columns[2:])
     keys = peer.keys
-    row = (peer.user, peer.endpoint, keys.public, keys.private, keys.preshared)
-    conflict = f"ON CONFLICT (user_id, endpoint_id) DO UPDATE SET {news}"
-    session.insert_many("wireguard_peer", columns, [row], conflict)
+    session.run(
+        "INSERT INTO wireguard_peer (user_id, endpoint_id, public_key, private_key, preshared_key)"
+        " VALUES (?, ?, ?, ?, ?) ON CONFLICT (user_id, endpoint_id) DO UPDATE"
+        " SET public_key = excluded.public_key, private_key = excluded.private_key,"
+        " preshared_key = excluded.preshared_key",
+        (peer.user, peer.endpoint, keys.public, keys.private, keys.preshared),
+    )
 
 
 def forget(session: Session, user: UserId, gone: Iterable[EndpointId]) -> None:
