@@ -1,11 +1,13 @@
 """Configurations for wg-quick: what they say, and that nothing can be put into them."""
 
 import configparser
+import dataclasses
 import random
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,18 +23,20 @@ _KEYS = wireguard.new_keys(_CHANCE)
 _LINE = re.compile(r"(# )?[A-Za-z0-9 ._@=,:;/\[\]+-]*")
 
 
-def _tunnel(**fields: object) -> Tunnel:
-    usual: dict[str, object] = {
-        "title": "ada at main",
-        "keys": _KEYS,
-        "addresses": ("10.66.0.2", "fd00::2"),
-        "dns": ("1.1.1.1", "2606:4700:4700::1111"),
-        "mtu": 1420,
-        "public_key": _INTERFACE.public,
-        "host": "vpn.example.org",
-        "port": 51820,
-    }
-    return Tunnel(**{**usual, **fields})  # type: ignore[arg-type] - fields of several types
+_USUAL = Tunnel(
+    title="ada at main",
+    keys=_KEYS,
+    addresses=("10.66.0.2", "fd00::2"),
+    dns=("1.1.1.1", "2606:4700:4700::1111"),
+    mtu=1420,
+    public_key=_INTERFACE.public,
+    host="vpn.example.org",
+    port=51820,
+)
+
+
+def _tunnel(**fields: Any) -> Tunnel:  # noqa: ANN401 - as Tunnel has them
+    return dataclasses.replace(_USUAL, **fields)
 
 
 def test_a_configuration_has_everything_an_app_needs() -> None:

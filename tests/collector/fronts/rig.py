@@ -18,11 +18,12 @@ from collector.domain.managers import NewManager
 from collector.domain.nodes import NewNode
 from collector.domain.users import NewUser
 from collector.fronts.rest import application, table
-from collector.fronts.rest.parts import Joining, Parts
+from collector.fronts.rest.parts import Joining, Parts, Tunnels
 from collector.hub import Hub
 from collector.sessions import Sessions
 from collector.store.database import Database
 from collector.tracker import Tracker
+from shared.endpoints import WireGuard
 from shared.messages import Registration
 from shared.names import EndpointId, ManagerId, NodeId, UserId
 from tests.kit import stores
@@ -39,6 +40,8 @@ PASSWORD = "correct horse"
 ZONE = "Asia/Tehran"
 WINDOW_S = 30.0
 PENALTY_S = 120.0
+DNS = ("9.9.9.9", "2620:fe::fe")
+INTERFACE_KEY = "CAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHB0A="
 
 _JOINING = Joining(url=URL, ca_pem=CA_PEM, ca_hash=CA_HASH, ttl_s=600)
 
@@ -140,6 +143,12 @@ class Rig:
         new = NewEndpoint(name="main", protocol="vless", port=port)
         return self.data.write_now(endpoints.create, node, new, SYSTEM, self.now_ms).value.id
 
+    def tunnel(self, node: NodeId, host: str | None = "vpn.example.org", port: int = 51_820) -> EndpointId:
+        """Make a WireGuard endpoint on a node."""
+        options = WireGuard(private_key=INTERFACE_KEY, addresses=("10.66.0.1/24", "fd00::1/64"))
+        new = NewEndpoint(name="tunnel", protocol="wireguard", port=port, host=host, options=options)
+        return self.data.write_now(endpoints.create, node, new, SYSTEM, self.now_ms).value.id
+
     def user(self, name: str, *where: EndpointId, manager: ManagerId | None = None) -> UserId:
         """Make a user on these endpoints."""
         uuid = f"00000000-0000-4000-8000-{abs(hash(name)) % 10**12:012d}"
@@ -173,7 +182,7 @@ def opened(place: Path | Store) -> Iterator[Rig]:
         hub = Hub()
         clock, tracker = Clock(now_ms=_wall_ms()), Tracker(window_s=WINDOW_S, penalty_s=PENALTY_S)
         present = Sessions(data, hub, tracker, now_ms=lambda: clock.now_ms, now_s=lambda: clock.now_s)
-        made = main.assemble(data, hub, KEY, _JOINING, ZONE, present)
+        made = main.assemble(data, hub, KEY, _JOINING, ZONE, present, Tunnels(dns=DNS))
         transport = httpx.ASGITransport(app=application.application(made, table.ROUTES))
         http = httpx.AsyncClient(transport=transport, base_url=URL, timeout=DEADLINE_S)
         try:

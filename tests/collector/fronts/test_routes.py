@@ -60,6 +60,8 @@ def _for_resellers(status: int, path: str, body: object = None, stranger: int = 
     return Case(401, 401, 403, status, status, stranger, body=body, path=path)
 
 
+_TUNNEL = "/api/v1/users/{user}/wireguard/{tunnel}"
+
 CASES = {
     "GET /healthz": _public(200),
     "GET /api/v1/ca": _public(200),
@@ -106,6 +108,12 @@ CASES = {
     "DELETE /api/v1/users/{id}": _for_resellers(204, "/api/v1/users/{user}"),
     "GET /api/v1/users/{id}/usage": _for_resellers(200, "/api/v1/users/{user}/usage"),
     "POST /api/v1/users/{id}/configs": _for_resellers(200, "/api/v1/users/{user}/configs", {"endpoints": []}),
+    "GET /api/v1/users/{id}/wireguard": _for_resellers(200, "/api/v1/users/{user}/wireguard"),
+    "PATCH /api/v1/users/{id}/wireguard/{endpoint}": _for_resellers(200, _TUNNEL, {"v4": None}),
+    "POST /api/v1/users/{id}/wireguard/{endpoint}/rotate": _for_resellers(200, _TUNNEL + "/rotate"),
+    "GET /api/v1/users/{id}/wireguard/{endpoint}/config": _for_resellers(200, _TUNNEL + "/config"),
+    "GET /api/v1/users/{id}/wireguard/{endpoint}/qr.svg": _for_resellers(200, _TUNNEL + "/qr.svg"),
+    "GET /api/v1/users/{id}/wireguard/{endpoint}/qr.png": _for_resellers(200, _TUNNEL + "/qr.png"),
     "GET /api/v1/users/{id}/usage/history": _for_resellers(200, "/api/v1/users/{user}/usage/history"),
     "GET /api/v1/nodes/{id}/usage/history": _for_admins(200, "/api/v1/nodes/{node}/usage/history"),
     "GET /api/v1/endpoints/{id}/usage/history": _for_admins(
@@ -151,9 +159,18 @@ def world(rig: Rig) -> World:
     rig.data.write_now(nodes.revoke, gone.id, SYSTEM, rig.now_ms)
     endpoint = rig.endpoint(own.id)
     owner, stranger = rig.manager("owner", rig.manager("above")), rig.manager("stranger")
-    users = [rig.user(f"someone-{number}", endpoint, manager=owner) for number in range(2)]
+    tunnel = rig.tunnel(own.id)
+    users = [rig.user(f"someone-{number}", endpoint, tunnel, manager=owner) for number in range(2)]
     subs = [rig.manager(f"sub-{number}", owner) for number in range(2)]
-    ids = {"node": own.id, "endpoint": endpoint, "user": users[0], "sub": subs[0], "owner": owner, "held": 1}
+    ids = {
+        "node": own.id,
+        "endpoint": endpoint,
+        "tunnel": tunnel,
+        "user": users[0],
+        "sub": subs[0],
+        "owner": owner,
+        "held": 1,
+    }
     report = {"ledger": "held", "rows": [[1, endpoint, -1, 0]]}
     assert rig.send("POST", "/api/v1/usage", report, token=own.token).status_code == 200
     tokens = {"nobody": None, "revoked": gone.token, "node": own.token, "admin": admin}
@@ -192,7 +209,7 @@ def test_every_case_has_a_route_and_no_route_is_there_twice() -> None:
 def test_nothing_is_served_that_is_not_in_the_table(rig: Rig) -> None:
     made = application.application(rig.parts, table.ROUTES)
     served = {
-        (method, path.path.replace("{id:number}", "{id}"))
+        (method, path.path.replace(":number}", "}"))
         for path in made.routes
         if isinstance(path, Served)
         for method in path.methods or set()

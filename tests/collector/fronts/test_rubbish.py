@@ -95,9 +95,10 @@ def _requests(draw: st.DrawFn, route: Route) -> dict[str, Any]:
         return draw(odd) if draw(st.integers(0, 9)) == 0 else usual
 
     number = seldom(_ODD_IDS, draw(st.sampled_from(["1", "2"])))
+    other = seldom(_ODD_IDS, draw(st.sampled_from(["1", "2"])))
     return {
         "method": seldom(_ODD_METHODS, route.method),
-        "path": route.path.replace("{id}", number) + seldom(_QUERIES, ""),
+        "path": route.path.replace("{id}", number).replace("{endpoint}", other) + seldom(_QUERIES, ""),
         "content": draw(_bodies(route)),
         "type": seldom(_TYPES, JSON),
         "token": seldom(_TOKENS, min(one.value for one in route.roles)),
@@ -121,7 +122,7 @@ def test_rubbish_on_any_route_is_never_a_failure_of_ours(store: Store, route: Ro
     with made.opened(store) as rig:
         node = rig.joined()
         tokens = {"admin": rig.admin(), "node": node.token}
-        rig.user("someone", rig.endpoint(node.id))
+        rig.user("someone", rig.endpoint(node.id), rig.tunnel(node.id))
 
         @settings(max_examples=60, deadline=None)
         @given(_requests(route))
