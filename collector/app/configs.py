@@ -17,9 +17,8 @@ from collector.domain.users import User
 from collector.store import desired, endpoints, events, failures, leases, nodes, wireguard
 from collector.store.session import Session
 from shared import messages
-from shared.endpoints import Peer
 from shared.messages import DesiredState, Item, SyncReport
-from shared.names import EndpointId, NodeId, UserId
+from shared.names import NodeId, UserId
 
 
 def refresh(session: Session, users: Iterable[User]) -> frozenset[NodeId]:

@@ -1,6 +1,7 @@
 """Endpoints of nodes (rows T1, R5)."""
 
 from collector.app import configs
+from collector.app import wireguard as tunnels
 from collector.domain import desired as items
 from collector.domain import endpoints as rules
 from collector.domain import events as happenings
@@ -10,6 +11,7 @@ from collector.domain.changes import Change
 from collector.domain.endpoints import Endpoint, EndpointChanges, NewEndpoint, Place
 from collector.domain.events import Event, Kind, Subject, Thing
 from collector.domain.payloads import Changed, Data, EndpointFacts, Pair
+from collector.domain.wireguard import Terms
 from collector.store import endpoints, events, nodes, users, wireguard
 from collector.store.session import Session
 from shared.names import EndpointId, NodeId
@@ -51,7 +53,13 @@ def places(session: Session) -> list[Place]:
 
 
 def change(
-    session: Session, endpoint: EndpointId, changes: EndpointChanges, chance: bytes, actor: Actor, now_ms: int
+    session: Session,
+    endpoint: EndpointId,
+    changes: EndpointChanges,
+    chance: bytes,
+    actor: Actor,
+    now_ms: int,
+    terms: Terms = tunnels.TERMS,
 ) -> Change[Endpoint]:
     """Change an endpoint; its agent is told where that concerns it. Keys it lacks are made of `chance`.
 
@@ -65,6 +73,7 @@ def change(
     endpoints.save(session, after)
     (place, old), (_, new) = items.endpoint_item(before), items.endpoint_item(after)
     changed = configs.settle(session, None, {place: old}, {place: new})
+    changed |= configs.refresh(session, tunnels.refit(session, before, after, actor, now_ms, terms))
     if after.factor_permille > before.factor_permille:
         changed |= _void_leases(session, endpoint)
     _note(session, after, Kind.ENDPOINT_CHANGED, _changes(before, after), actor, now_ms)

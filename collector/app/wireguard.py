@@ -18,7 +18,7 @@ from collector.domain.changes import Change
 from collector.domain.endpoints import Endpoint
 from collector.domain.users import User
 from collector.domain.wireguard import Peer, Terms, Tunnelled, Wish
-from collector.store import addressing, endpoints, events
+from collector.store import addressing, endpoints, events, users
 from collector.store import wireguard as peers
 from collector.store.session import Session
 from shared.endpoints import WireGuard
@@ -138,6 +138,46 @@ def release(session: Session, user: UserId, now_ms: int) -> None:
     addressing.release_all(session, user, now_ms)
 
 
+def refit(
+    session: Session, before: Endpoint, after: Endpoint, actor: Actor, now_ms: int, terms: Terms = TERMS
+) -> list[User]:
+    """Give users addresses of every version that a changed interface has; returns whom that concerned.
+
+    Refused where an address that somebody has would be outside its networks, or nobody's.
+    """
+    pools = _networks(after)
+    if pools == _networks(before):
+        return []
+    held = addressing.of_endpoint(session, after.id)
+    _require_fitting(held, pools)
+    versions = {pool.version for pool in pools}
+    odd = [number for number in peers.users_of(session, after.id) if held.get(number, {}).keys() != versions]
+    people = list(users.among(session, odd).values())
+    for user in people:
+        deed = _Deed(user, terms, actor, now_ms)
+        peer = peers.of_user(session, user.id)[after.id]
+        kept = {version: one for version, one in peer.addresses.items() if version in versions}
+        fitted = _addressed(session, deed, after, dataclasses.replace(peer, addresses=kept))
+        _save(session, deed, peer, fitted)
+    return people
+
+
+def _require_fitting(held: Mapping[UserId, Mapping[Version, Tunnelled]], pools: list[Pool]) -> None:
+    versions = {pool.version for pool in pools}
+    misfits = [
+        one.text
+        for addresses in held.values()
+        for version, one in addresses.items()
+        if version in versions and rules.wrong(one.text, version, pools)
+    ]
+    if misfits:
+        problem = (
+            f"{len(misfits)} addresses of its users, {misfits[0]} for one, would be outside these networks"
+            " or not for users: keep a network that holds them, or give those users other ones first"
+        )
+        raise refusals.conflict("users have addresses that do not fit", {"options.addresses": problem})
+
+
 def _require(session: Session, user: UserId, endpoint: EndpointId) -> Tunnel:
     peer, place = peers.of_user(session, user).get(endpoint), endpoints.one(session, endpoint)
     if peer is None or place is None:
@@ -146,15 +186,14 @@ def _require(session: Session, user: UserId, endpoint: EndpointId) -> Tunnel:
 
 
 def _create(session: Session, deed: _Deed, endpoint: Endpoint, wish: Wish, field: str) -> None:
-    pools = _pools(session, deed, endpoint)
     _check(session, deed, endpoint, wish, field)
     named = wish.public_key if isinstance(wish.public_key, str) else None
     keys = wireguard.new_keys(deed.terms.random, named)
     peer = Peer(user=deed.user.id, endpoint=endpoint.id, keys=keys, addresses={})
-    for version in sorted({pool.version for pool in pools}):
-        text = wish.addresses.get(version)
-        address = Tunnelled(text, fixed=True) if text else _next(session, endpoint, version, pools)
-        peer = wireguard.with_address(peer, version, address)
+    for version, text in wish.addresses.items():
+        if text is not None:
+            peer = wireguard.with_address(peer, version, Tunnelled(text, fixed=True))
+    peer = _addressed(session, deed, endpoint, peer)
     peers.save_keys(session, peer)
     for address in peer.addresses.values():
         addressing.take(session, peer.user, peer.endpoint, address)
@@ -165,7 +204,6 @@ def _change(session: Session, deed: _Deed, tunnel: Tunnel, wish: Wish, field: st
     if wish.empty:
         return
     endpoint, before = tunnel
-    _pools(session, deed, endpoint)
     _check(session, deed, endpoint, wish, field)
     after = dataclasses.replace(before, keys=wireguard.rekeyed(before.keys, wish, deed.terms.random))
     for version, text in wish.addresses.items():
@@ -200,10 +238,18 @@ def _drop(session: Session, deed: _Deed, gone: Iterable[Peer]) -> None:
         events.append_all(session, course.peer_removed(deed.user, peer, deed.actor, deed.now_ms))
 
 
-def _pools(session: Session, deed: _Deed, endpoint: Endpoint) -> list[Pool]:
-    """The networks of an endpoint, after the addresses that have rested are free again."""
+def _addressed(session: Session, deed: _Deed, endpoint: Endpoint, peer: Peer) -> Peer:
+    """The user with an address of every version that the interface has."""
+    _let_rest(session, deed, endpoint)
+    pools = _networks(endpoint)
+    for version in sorted({pool.version for pool in pools} - peer.addresses.keys()):
+        peer = wireguard.with_address(peer, version, _next(session, endpoint, version, pools))
+    return peer
+
+
+def _let_rest(session: Session, deed: _Deed, endpoint: Endpoint) -> None:
+    """Addresses that have rested are free again."""
     addressing.forget_rested(session, endpoint.id, deed.now_ms - deed.terms.rest_ms)
-    return _networks(endpoint)
 
 
 def _networks(endpoint: Endpoint) -> list[Pool]:
@@ -224,6 +270,7 @@ def _next(session: Session, endpoint: Endpoint, version: Version, pools: Iterabl
 
 def _check(session: Session, deed: _Deed, endpoint: Endpoint, wish: Wish, field: str) -> None:
     """Refuse what cannot be had: a key that is none, an address that is not the user's to have."""
+    _let_rest(session, deed, endpoint)
     if wrong := wireguard.wrong(wish, _networks(endpoint)):
         raise refusals.invalid({field + name: problem for name, problem in wrong.items()})
     taken = {}

@@ -50,6 +50,19 @@ def of_user(session: Session, user: UserId) -> dict[EndpointId, dict[Version, Tu
     return found
 
 
+def of_endpoint(session: Session, endpoint: EndpointId) -> dict[UserId, dict[Version, Tunnelled]]:
+    """The addresses that the users of an endpoint have."""
+    rows = session.rows(
+        "SELECT user_id, version, address, fixed FROM wireguard_address"
+        " WHERE endpoint_id = ? AND released_ms IS NULL",
+        (endpoint,),
+    )
+    found: dict[UserId, dict[Version, Tunnelled]] = {}
+    for user, version, text, fixed in rows:
+        found.setdefault(UserId(user), {})[Version(version)] = Tunnelled(text, bool(fixed))
+    return found
+
+
 def following(session: Session, endpoint: EndpointId, pools: Iterable[Pool]) -> str | None:
     """The next address of these pools, all of one version; None when all are taken or were until lately.
 

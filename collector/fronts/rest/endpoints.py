@@ -60,7 +60,8 @@ async def change(parts: Parts, call: Call[EndpointChanges]) -> EndpointView:
     """Change fields of an endpoint."""
     now_ms, chance = parts.now_ms(), secrets.token_bytes(keys.CHANCE_BYTES)
     await _require_pair(call.body.security, now_ms)
-    changed = await parts.change(endpoints.change, EndpointId(call.id), call.body, chance, call.actor, now_ms)
+    endpoint, terms = EndpointId(call.id), parts.tunnels.terms
+    changed = await parts.change(endpoints.change, endpoint, call.body, chance, call.actor, now_ms, terms)
     return endpoint_views.shown(changed)
 
 

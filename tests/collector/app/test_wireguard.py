@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.app import configs, endpoints, events, nodes, users, wireguard
-from collector.domain import refusals
+from collector.domain import keys, refusals
 from collector.domain.addressing import Version
-from collector.domain.endpoints import Endpoint, NewEndpoint
+from collector.domain.endpoints import Endpoint, EndpointChanges, NewEndpoint
 from collector.domain.nodes import NewNode
 from collector.domain.users import NewUser, User
 from collector.domain.wireguard import Peer, Terms, Wish, public_of
 from collector.store.session import Session
 from shared.endpoints import WireGuard
 from shared.messages import Account
-from shared.names import EndpointId, UserId
+from shared.names import EndpointId, NodeId, UserId
 from tests.collector.app.fleet import ADMIN, NOW_MS, Fleet, uuid
 
 REST_MS = 60_000
@@ -281,9 +281,9 @@ def test_what_happens_is_told_without_anything_secret(fleet: Fleet) -> None:
     assert (rotated["changes"], rotated["preshared_key_renewed"]) == ({}, True)
     assert (removed["public_key"], removed["endpoint"]) == (OWN, tunnel.id)
     said = repr(fleet.db.read_now(events.page, 0, 100))
-    for keys in secrets:
-        assert keys.preshared not in said
-        assert keys.private is None or keys.private not in said
+    for one in secrets:
+        assert one.preshared not in said
+        assert one.private is None or one.private not in said
 
 
 def test_a_configuration_says_where_the_endpoint_is_and_who_the_user_is(fleet: Fleet) -> None:
@@ -312,6 +312,56 @@ def test_a_user_is_nothing_on_an_endpoint_that_is_not_his(fleet: Fleet) -> None:
         assert refused.value.kind is refusals.Kind.NOT_FOUND
         with pytest.raises(refusals.Refused):
             fleet.db.write_now(wireguard.rotate, user.id, number, ADMIN, NOW_MS, TERMS)
+
+
+def _renumbered(fleet: Fleet, tunnel: Endpoint, *addresses: str) -> frozenset[NodeId]:
+    options = WireGuard(addresses=addresses)
+    changes, chance = EndpointChanges(options=options), bytes(keys.CHANCE_BYTES)
+    return fleet.db.write_now(endpoints.change, tunnel.id, changes, chance, ADMIN, NOW_MS, TERMS).nodes
+
+
+def test_a_larger_network_keeps_everybodys_address(fleet: Fleet) -> None:
+    tunnel = _tunnel(fleet, "10.66.0.1/30")
+    user = _user(fleet, 1, tunnel)
+    before = _peer(fleet, user)
+    _renumbered(fleet, tunnel, "10.66.0.1/16")
+    assert _peer(fleet, user) == before
+    assert _peer(fleet, _user(fleet, 2, tunnel)).texts == ("10.66.0.3",)
+
+
+def test_a_network_of_another_version_gives_its_users_addresses_and_takes_them(fleet: Fleet) -> None:
+    tunnel = _tunnel(fleet, "10.66.0.1/24")
+    people = [_user(fleet, number, tunnel) for number in (1, 2)]
+    assert _renumbered(fleet, tunnel, "10.66.0.1/24", "fd00::1/64") == {fleet.node.id}
+    assert [_peer(fleet, one).texts for one in people] == [
+        ("10.66.0.2", "fd00::2"),
+        ("10.66.0.3", "fd00::3"),
+    ]
+    account = _accounts(fleet)[people[1].id, tunnel.id].peer
+    assert account is not None
+    assert account.addresses == ("10.66.0.3", "fd00::3")
+    _renumbered(fleet, tunnel, "fd00::1/64")
+    assert [_peer(fleet, one).texts for one in people] == [("fd00::2",), ("fd00::3",)]
+
+
+@pytest.mark.parametrize("address", ["10.77.0.1/24", "10.66.0.2/24", "10.66.0.9/29"])
+def test_an_interface_is_not_renumbered_over_its_users(fleet: Fleet, address: str) -> None:
+    tunnel = _tunnel(fleet, "10.66.0.1/24")
+    user = _user(fleet, 1, tunnel)
+    with pytest.raises(refusals.Refused, match="do not fit") as refused:
+        _renumbered(fleet, tunnel, address)
+    assert "10.66.0.2" in refused.value.fields["options.addresses"]
+    assert _peer(fleet, user).texts == ("10.66.0.2",)
+    _assign(fleet, user)
+    _renumbered(fleet, tunnel, address)
+
+
+def test_a_version_that_has_no_room_for_all_users_is_refused(fleet: Fleet) -> None:
+    tunnel = _tunnel(fleet, "10.66.0.1/24")
+    people = [_user(fleet, number, tunnel) for number in (1, 2, 3)]
+    with pytest.raises(refusals.Refused, match="no address left in fd00::/126"):
+        _renumbered(fleet, tunnel, "10.66.0.1/24", "fd00::1/126")
+    assert [_peer(fleet, one).texts for one in people] == [(f"10.66.0.{number}",) for number in (2, 3, 4)]
 
 
 _MOVES = st.lists(
