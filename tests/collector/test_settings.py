@@ -29,6 +29,8 @@ def test_without_any_setting_the_collector_serves_https_under_its_host_name() ->
     assert (read.enrol_ttl_s, read.zone, read.log_level) == (600, "UTC", "info")
     assert (read.session_window_s, read.penalty_s) == (30, 120)
     assert read.history_months == 12
+    assert read.address_reuse_s == 86_400
+    assert read.wireguard_dns == ("1.1.1.1", "2606:4700:4700::1111")
     assert (read.events_days, read.webhook) == (400, None)
 
 
@@ -40,6 +42,11 @@ def test_the_url_follows_from_the_first_name_and_the_port() -> None:
 
 def test_any_zone_of_the_host_can_be_the_one_of_new_users() -> None:
     assert _read(ZONE="Asia/Tehran").zone == "Asia/Tehran"
+
+
+def test_dns_servers_of_tunnels_are_addresses_or_none_at_all() -> None:
+    assert _read(WIREGUARD_DNS="9.9.9.9, 2620:FE::0:fe").wireguard_dns == ("9.9.9.9", "2620:fe::fe")
+    assert _read(WIREGUARD_DNS="").wireguard_dns == ()
 
 
 def test_a_database_url_chooses_postgresql_and_is_shown_nowhere(tmp_path: Path) -> None:
@@ -105,6 +112,10 @@ def test_behind_a_proxy_the_url_of_the_proxy_is_needed() -> None:
         ("BEHIND_PROXY", "maybe"),
         ("ENROL_TTL_S", "5"),
         ("HISTORY_MONTHS", "-1"),
+        ("ADDRESS_REUSE_S", "-1"),
+        ("WIREGUARD_DNS", "dns.example"),
+        ("WIREGUARD_DNS", "1.1.1.1 PostUp=id"),
+        ("WIREGUARD_DNS", "fe80::1%a, 1.1.1.1"),
         ("HISTORY_MONTHS", "1.5"),
         ("ENROL_TTL_S", "1e3"),
         ("ZONE", ""),
