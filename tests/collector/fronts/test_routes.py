@@ -109,7 +109,7 @@ CASES = {
     "GET /api/v1/users/{id}/usage": _for_resellers(200, "/api/v1/users/{user}/usage"),
     "POST /api/v1/users/{id}/configs": _for_resellers(200, "/api/v1/users/{user}/configs", {"endpoints": []}),
     "GET /api/v1/users/{id}/wireguard": _for_resellers(200, "/api/v1/users/{user}/wireguard"),
-    "PATCH /api/v1/users/{id}/wireguard/{endpoint}": _for_resellers(200, _TUNNEL, {"v4": None}),
+    "PATCH /api/v1/users/{id}/wireguard/{endpoint}": _for_resellers(200, _TUNNEL, {"v4": "10.66.0.9"}),
     "POST /api/v1/users/{id}/wireguard/{endpoint}/rotate": _for_resellers(200, _TUNNEL + "/rotate"),
     "GET /api/v1/users/{id}/wireguard/{endpoint}/config": _for_resellers(200, _TUNNEL + "/config"),
     "GET /api/v1/users/{id}/wireguard/{endpoint}/qr.svg": _for_resellers(200, _TUNNEL + "/qr.svg"),
@@ -159,13 +159,16 @@ def world(rig: Rig) -> World:
     rig.data.write_now(nodes.revoke, gone.id, SYSTEM, rig.now_ms)
     endpoint = rig.endpoint(own.id)
     owner, stranger = rig.manager("owner", rig.manager("above")), rig.manager("stranger")
-    tunnel = rig.tunnel(own.id)
-    users = [rig.user(f"someone-{number}", endpoint, tunnel, manager=owner) for number in range(2)]
+    tunnels = [rig.tunnel(own.id), rig.tunnel(gone.id)]
+    users = [
+        rig.user(f"someone-{number}", endpoint, tunnel, manager=owner)
+        for number, tunnel in enumerate(tunnels)
+    ]
     subs = [rig.manager(f"sub-{number}", owner) for number in range(2)]
     ids = {
         "node": own.id,
         "endpoint": endpoint,
-        "tunnel": tunnel,
+        "tunnel": tunnels[0],
         "user": users[0],
         "sub": subs[0],
         "owner": owner,
@@ -175,7 +178,7 @@ def world(rig: Rig) -> World:
     assert rig.send("POST", "/api/v1/usage", report, token=own.token).status_code == 200
     tokens = {"nobody": None, "revoked": gone.token, "node": own.token, "admin": admin}
     tokens |= {"manager": rig.manager_token(owner), "stranger": rig.manager_token(stranger)}
-    return World(rig, ids, {"admin": {"user": users[1], "sub": subs[1]}}, tokens)
+    return World(rig, ids, {"admin": {"user": users[1], "tunnel": tunnels[1], "sub": subs[1]}}, tokens)
 
 
 @pytest.mark.parametrize("route", table.ROUTES, ids=_name)
