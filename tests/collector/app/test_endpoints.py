@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from collector.app import configs, endpoints, events, users
-from collector.domain import keys, refusals
+from collector.domain import desired, keys, refusals
 from collector.domain.endpoints import Endpoint, EndpointChanges, NewEndpoint
 from collector.domain.users import User
 from shared import messages
@@ -173,5 +173,7 @@ def test_a_speed_that_no_connection_could_live_with_is_refused(fleet: Fleet) -> 
 def test_a_user_of_wireguard_is_not_served_before_he_has_keys(fleet: Fleet) -> None:
     tunnel = _create(fleet, "wireguard", options=INTERFACE)
     user = fleet.user()
-    fleet.db.write_now(users.assign, user.id, [fleet.endpoint.id, tunnel.id], ADMIN, NOW_MS)
-    assert set(_items(fleet)) == {"endpoint/1", f"endpoint/{tunnel.id}", f"account/{user.id}/1"}
+    keyless = desired.accounts(user, [fleet.endpoint, tunnel])
+    assert [place.key for place in keyless] == [f"account/{user.id}/1"]
+    fleet.db.write_now(users.assign, user.id, [tunnel.id], ADMIN, NOW_MS)
+    assert set(_items(fleet)) == {"endpoint/1", f"endpoint/{tunnel.id}", f"account/{user.id}/{tunnel.id}"}
