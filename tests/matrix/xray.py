@@ -87,9 +87,8 @@ def _transport(chosen: endpoints.Transport) -> Tree:
         case endpoints.Xhttp(path=path, host=host):
             return {"network": "xhttp", "xhttpSettings": {"path": path, "host": host}}
         case endpoints.Mkcp(seed=seed, mtu=mtu):
-            mask = {"type": "mkcp-legacy", "settings": {"value": seed}}
-            hidden = {"finalmask": {"udp": [mask]}} if seed else {}
-            return {"network": "mkcp", "kcpSettings": {"mtu": mtu}} | hidden
+            mask = {"type": "mkcp-legacy", "settings": {"value": seed} if seed else {}}
+            return {"network": "mkcp", "kcpSettings": {"mtu": mtu}, "finalmask": {"udp": [mask]}}
     return {"network": "raw"}
 
 

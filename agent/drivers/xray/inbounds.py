@@ -16,6 +16,8 @@ from shared.messages import Endpoint
 #: E-mail of the account that an inbound of Shadowsocks 2022 begins with; nobody knows its key.
 SEED = "seed"
 
+#: Of Shadowsocks; packets have a listener of their own, whatever carries its streams.
+_NETWORK = "tcp,udp"
 _OURS = ("tag", "listen", "port", "protocol")
 #: Settings that say which accounts there are and of what kind.
 OUR_SETTINGS = ("clients", "users", "peers", "method", "password", "version", "secretKey", "flow")
@@ -72,7 +74,7 @@ def _settings(endpoint: Endpoint, clients: Sequence[streams.Tree], seed: bytes) 
             decryption = options.decryption if isinstance(options, endpoints.Vless) else "none"
             return {"decryption": decryption, "clients": clients}
         case "shadowsocks":
-            return {"network": _network(endpoint), "clients": clients}
+            return {"network": _NETWORK, "clients": clients}
         case "shadowsocks-2022":
             return _settings_2022(endpoint, clients, seed)
         case "hysteria":
@@ -89,7 +91,7 @@ def _settings_2022(endpoint: Endpoint, clients: Sequence[streams.Tree], seed: by
     return {
         "method": options.method,
         "password": options.key,
-        "network": _network(endpoint),
+        "network": _NETWORK,
         "clients": [first, *clients],
     }
 
@@ -97,11 +99,6 @@ def _settings_2022(endpoint: Endpoint, clients: Sequence[streams.Tree], seed: by
 def credential(seed: bytes, method: str) -> str:
     """A key of the length that this method wants."""
     return base64.b64encode(seed[: 16 if "128" in method else 32]).decode()
-
-
-def _network(endpoint: Endpoint) -> str:
-    """Packets have a listener of their own, which no transport carries."""
-    return "tcp,udp" if isinstance(endpoint.transport, endpoints.Tcp) else "tcp"
 
 
 def _device(options: endpoints.Options | None, peers: Sequence[streams.Tree]) -> streams.Tree:

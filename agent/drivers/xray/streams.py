@@ -58,8 +58,7 @@ def _at(path: str, host: str) -> Tree:
 
 
 def _mask(seed: str) -> Tree:
-    if not seed:
-        return {}
+    """What mKCP had before Xray 26: its checksum, or its cipher where there is a seed."""
     return {"finalmask": {"udp": [{"type": "mkcp-legacy", "settings": {"value": seed}}]}}
 
 

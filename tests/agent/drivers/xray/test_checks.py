@@ -21,7 +21,7 @@ KEY = base64.b64encode(bytes(32)).decode()
 TLS = endpoints.Tls(certificate_file="/c", key_file="/k")
 VISION = endpoints.Vless(flow="xtls-rprx-vision")
 REALITY = endpoints.Reality(
-    target="site.test:443", server_names=("site.test",), private_key=keys.pair().url()[0]
+    target="site.test:443", server_names=("site.test",), short_ids=("ab",), private_key=keys.pair().url()[0]
 )
 LOCKED = f"mlkem768x25519plus.native.600s.{keys.pair().url()[0]}"
 
@@ -81,7 +81,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("endpoint", GOOD, ids=str)
+@pytest.mark.parametrize("endpoint", GOOD, ids=range(len(GOOD)))
 def test_a_good_endpoint_is_not_complained_of(endpoint: Endpoint) -> None:
     assert checks.alone(endpoint) == []
 
