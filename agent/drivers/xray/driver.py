@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
 
 from agent.core import counting
 from agent.core.served import Served, Status
@@ -105,7 +106,7 @@ class XrayDriver(base.Driver):
         DriverError with the reason when Xray cannot start.
         """
         self._admit(await binaries.admit(self._options))
-        self._permit()
+        await self._permit()
         beyond = reach.beyond(served.endpoints.values(), self._dialect)
         if wrong := [*checks.problems(served.endpoints), *beyond.values()]:
             raise base.DriverError("; ".join(wrong))
@@ -282,9 +283,12 @@ class XrayDriver(base.Driver):
         lifeless = () if self._live else (_LIFELESS,)
         self.limitations = (*limitations(self._options, self._refusal), *admission.limitations, *lifeless)
 
-    def _permit(self) -> None:
+    async def _permit(self) -> None:
+        """See that the core may be run; one that may not does not go on either. Raises DriverError."""
         if refusal := self._admission.judgement.refusal:
-            self._problem = refusal
+            async with self._life:
+                await self._end()
+                self._problem = refusal
             raise base.DriverError(refusal)
 
     async def _prove(self, running: process.Process, api: rpc.Api, exact: Served) -> None:
@@ -292,7 +296,8 @@ class XrayDriver(base.Driver):
         try:
             if self._options.binary is None:
                 self._admit(await binaries.introduced(running, self._options))
-                self._permit()
+            if refusal := self._admission.judgement.refusal:
+                _refuse(refusal)
             if isinstance(api, quiet.QuietApi):
                 api.remember(exact)
                 self._live = await api.live()
@@ -345,6 +350,10 @@ class XrayDriver(base.Driver):
         if core:
             await core.api.close()
             core.process.close()
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise base.DriverError(reason)
 
 
 def _gone(run: runfile.Run | None) -> str:

@@ -114,3 +114,19 @@ def test_a_binary_that_does_not_answer_the_question_is_run_all_the_same(tmp_path
             assert any("does not tell its version" in said for said in made.limitations)
 
     asyncio.run(scenario())
+
+
+def test_a_core_that_runs_is_ended_when_it_may_not_be_run_any_more(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        chosen = rig.choose(tmp_path)
+        async with driven(chosen) as made:
+            await made.start(rig.serving(rig.free_port()))
+            await made.leave()
+            other = driver.XrayDriver(
+                dataclasses.replace(chosen, binary=script(tmp_path, "Xray 26.1.1"), version=OTHER)
+            )
+            assert await other.adopt(Served()) is not None
+            assert "only 1.2.3" in await refused(other)
+            assert process.find(chosen.run_dir) is None
+
+    asyncio.run(scenario())
