@@ -28,7 +28,7 @@ from tests.matrix.site import Site
 _DOWN_BYTES, _UP_BYTES = 300_000, 100_000
 _AT_ONCE = 12
 _START_S = 20.0
-_PATIENCE_S = 10.0
+_PATIENCE_S = 20.0
 _ROUNDS = 2
 
 
