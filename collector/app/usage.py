@@ -40,6 +40,7 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
     for at_ms, rows in booking.by_time(report, now_ms):
         _book(session, source, report.ledger, books, rows, at_ms, now_ms)
         books.booked_ms = at_ms
+    meters.move(session, booking.moved(books))
     _know(session, books, [*report.unleased, *(lease.user for lease in report.returned)])
     booking.finish(books, now_ms)
     moved, after = _settle(session, books, now_ms)
@@ -82,11 +83,17 @@ def _book(
     now_ms: int,
 ) -> None:
     """Charge the rows whose bytes were used by one moment."""
-    meters.turn(session, source, meters.hour_of(at_ms))
+    if (hour := meters.hour_of(at_ms)) > source.hour:
+        meters.move(session, booking.moved(books))
+        meters.turn(session, source, hour)
     careful = _take(session, source, books, rows, at_ms, now_ms)
-    if careful and admission.readmit(session, source, careful, now_ms):
-        careful = _take(session, source, books, careful, at_ms, now_ms)
     if careful:
+        # What follows reads meters from the database.
+        meters.move(session, booking.moved(books))
+        if admission.readmit(session, source, careful, now_ms):
+            careful = _take(session, source, books, careful, at_ms, now_ms)
+    if careful:
+        meters.move(session, booking.moved(books))
         _book_carefully(session, source, ledger, books, [Row(*one, at_ms) for one in careful], now_ms)
 
 
@@ -104,7 +111,9 @@ def _take(
     after = books.after
     quick = [placed for placed in rows if placed[1].user not in after] if after else rows
     taken = lane.take(quick, source, session.hot.people, at_ms, now_ms)
-    meters.move(session, taken.moved)
+    if taken.moved:
+        session.hot.touch()
+        books.moved.append(taken.moved)
     booking.add_up(books, taken.billed)
     return taken.careful if quick is rows else _others(rows, quick, taken.careful)
 

@@ -24,6 +24,8 @@ class Books:
     steps: list[tuple[User, User]] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     billed: dict[ManagerId, tuple[int, int]] = field(default_factory=dict)
+    #: Meters that took the fast lane and are not stored yet, as rows of their table, a list for each moment.
+    moved: list[list[tuple[int, ...]]] = field(default_factory=list)
     #: The moment that was booked last.
     booked_ms: int = 0
 
@@ -58,6 +60,14 @@ def charge(books: Books, charges: Iterable[Charge], held: Iterable[Held]) -> Non
         _step(books, user, charged)
         if user.manager is not None:
             add_up(books, {user.manager: (one.up, one.down)})
+
+
+def moved(books: Books) -> list[tuple[int, ...]]:
+    """Take out what is to be stored of meters: of each what it was last."""
+    batches, books.moved = books.moved, []
+    if len(batches) == 1:
+        return batches[0]
+    return list({row[:3]: row for batch in batches for row in batch}.values())
 
 
 def add_up(books: Books, billed: Mapping[ManagerId, tuple[int, int]]) -> None:
