@@ -1,0 +1,1 @@
+"""WireGuard: one interface an endpoint, by the kernel's module or by wireguard-go."""

@@ -1,0 +1,306 @@
+"""`base.Driver` for WireGuard: one interface an endpoint, each with a life of its own.
+
+What always holds: an interface that lives and is as wanted is never touched for another one's sake; what one
+cannot do, as when its process died, is said for it and done for the others.
+"""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from agent.core.counting import Meter, Reading
+from agent.core.served import Served, Status
+from agent.core.sessions import Session
+from agent.drivers import base
+from agent.drivers.wireguard import kernel, making, network, options, peers, ports, register
+from agent.drivers.wireguard.interface import Interface
+from shared import logs
+from shared.messages import Account, Endpoint
+from shared.names import EndpointId
+
+LOGGER = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class WireGuardDriver(base.Driver):
+    """Drives all WireGuard of this node. Raises ValueError when a forced back end is not to be had."""
+
+    name = "wireguard"
+    protocols: frozenset[str] = frozenset({"wireguard"})
+
+    def __init__(self, chosen: options.Options) -> None:
+        self._options = chosen
+        self.backend = backend(chosen)
+        self._interfaces: dict[EndpointId, Interface] = {}
+        self._life = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._told: set[str] = set()
+        self._started = False
+        self.limitations: tuple[str, ...] = limitations(chosen, self.backend)
+
+    async def adopt(self) -> base.Adopted | None:
+        """Take over the interfaces that an earlier agent left; None when none is left."""
+        async with self._life:
+            for path in register.found(self._options.run_dir):
+                found = await making.adopt(path)
+                if found is not None:
+                    self._keep(found)
+            if not self._interfaces:
+                return None
+            self._started = True
+        for interface in self._interfaces.values():
+            logs.event(LOGGER, logging.INFO, "wireguard_adopted", **_about(interface))
+        return base.Adopted(await self.served(), stale=any(map(self._is_stale, self._interfaces.values())))
+
+    async def start(self, served: Served) -> None:
+        """Serve exactly this: what lives and is as wanted stays, and its peers with their counters.
+
+        Accounts that cannot be served are left out and logged. Raises DriverError when an endpoint cannot be
+        served; the others are then.
+        """
+        failed: list[str] = []
+        async with self._life:
+            self._started = True
+            for gone in [key for key in self._interfaces if key not in served.endpoints]:
+                await self._remove(gone)
+            for endpoint in served.endpoints.values():
+                accounts = {m: a for m, a in served.accounts.items() if m.endpoint == endpoint.endpoint}
+                try:
+                    _log_refused(await self._bring(endpoint, accounts))
+                except base.DriverError as error:
+                    failed.append(str(error))
+        if failed:
+            raise base.DriverError("; ".join(failed))
+
+    async def stop(self) -> None:
+        """Remove all interfaces, also those that an earlier agent left."""
+        async with self._life:
+            self._started = False
+            for endpoint in list(self._interfaces):
+                await self._remove(endpoint)
+            for path in register.found(self._options.run_dir):
+                await making.clear(self._options, path.name.removesuffix(register.SUFFIX))
+
+    async def leave(self) -> None:
+        """Let go of all interfaces without ending them, for the next agent to adopt."""
+        async with self._life:
+            for interface in self._interfaces.values():
+                if interface.daemon:
+                    interface.daemon.close()
+            self._interfaces.clear()
+
+    async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
+        """What is wrong with these, and ports that another program has."""
+        ours = {one.endpoint.port for one in self._interfaces.values()}
+        return await asyncio.to_thread(ports.obstacles, endpoints, ours)
+
+    async def place(self, endpoint: Endpoint, accounts: Sequence[Account]) -> dict[Meter, str]:
+        """One more interface with these peers; returns the refused. Raises DriverError and leaves nothing."""
+        async with self._life:
+            self._started = True
+            return await self._bring(endpoint, {Meter(one.user, one.endpoint): one for one in accounts})
+
+    async def withdraw(self, endpoint_id: EndpointId) -> None:
+        """Remove the interface of an endpoint, and all it counted."""
+        async with self._life:
+            await self._remove(endpoint_id)
+
+    async def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
+        """Serve these too; what differs from what is served is changed, without a new handshake."""
+        refused: dict[Meter, str] = {}
+        for endpoint, theirs in _by_endpoint(accounts, lambda one: one.endpoint).items():
+            interface = self._interfaces.get(endpoint)
+            if interface is None:
+                reason = f"endpoint {endpoint} is not served on this node"
+                refused |= {Meter(one.user, one.endpoint): reason for one in theirs}
+            else:
+                refused |= await asyncio.to_thread(_living(interface).add, theirs)
+        return refused
+
+    async def block(self, meters: Sequence[Meter]) -> dict[Meter, str]:
+        """Let nothing of these pass; sessions and counters stay."""
+        failed: dict[Meter, str] = {}
+        for endpoint, theirs in _by_endpoint(meters, lambda one: one.endpoint).items():
+            interface = self._interfaces.get(endpoint)
+            if interface is None or not interface.lives:
+                continue
+            try:
+                await asyncio.to_thread(interface.block, theirs)
+            except base.CoreDownError:
+                continue
+            except base.DriverError as error:
+                failed |= dict.fromkeys(theirs, str(error))
+        return failed
+
+    async def cut(self, meters: Sequence[Meter]) -> base.Cut:
+        """There is nothing left to end of whoever is blocked; whoever is not is blocked now."""
+        ended = 0
+        left = bool(await self.block(meters))
+        for endpoint, theirs in _by_endpoint(meters, lambda one: one.endpoint).items():
+            interface = self._interfaces.get(endpoint)
+            if interface is None or not interface.lives:
+                continue
+            try:
+                await asyncio.to_thread(interface.tidy, theirs)
+            except base.DriverError as error:
+                logs.event(LOGGER, logging.ERROR, "wireguard_cut_failed", reason=str(error))
+        return base.Cut(ended, left=left)
+
+    async def cut_all(self) -> base.Cut:
+        """Block everybody."""
+        everybody = [meter for one in self._interfaces.values() for meter in one.everybody()]
+        return base.Cut(0, left=bool(await self.block(everybody)))
+
+    async def read(self) -> Sequence[Reading]:
+        """One reading for each interface that lives."""
+        self._running()
+        return await self._of_all(lambda interface: interface.reading())
+
+    async def sessions(self) -> Sequence[Session]:
+        """Who has a session now, from each address he was heard from."""
+        self._running()
+        return [one for found in await self._of_all(lambda interface: interface.sessions()) for one in found]
+
+    async def served(self) -> Served:
+        """What the interfaces themselves say. One that has lost its address or its NAT gets it back."""
+        self._running()
+        endpoints: dict[EndpointId, Endpoint] = {}
+        accounts: dict[Meter, Account] = {}
+        for endpoint, interface in list(self._interfaces.items()):
+            try:
+                found = await asyncio.to_thread(interface.accounts)
+                await asyncio.to_thread(making.settle, interface)
+            except base.DriverError as error:
+                logs.event(
+                    LOGGER, logging.WARNING, "wireguard_not_served", endpoint=endpoint, reason=str(error)
+                )
+                continue
+            accounts |= found
+            endpoints[endpoint] = interface.endpoint
+        return Served(endpoints, accounts)
+
+    async def status(self) -> Status:
+        """Whether every interface is there and answers, within two seconds."""
+        if not self._started:
+            return Status(running=False, problem="WireGuard has not been started")
+        problems: list[str] = []
+        running = True
+        for endpoint, interface in list(self._interfaces.items()):
+            try:
+                await asyncio.to_thread(_living(interface).device.ping)
+            except base.CoreDownError as error:
+                running = False
+                problems.append(f"endpoint {endpoint}: {error}")
+            except base.DriverError as error:
+                problems.append(f"endpoint {endpoint}: {error}")
+        return Status(running=running, version=self.backend, problem="; ".join(problems) or None)
+
+    async def exited(self) -> str:
+        """Wait until the process of an interface ends by itself; returns which and why."""
+        while True:
+            self._changed.clear()
+            for endpoint, interface in self._interfaces.items():
+                daemon = interface.daemon
+                if daemon and daemon.ended.is_set() and daemon.generation not in self._told:
+                    self._told.add(daemon.generation)
+                    return f"endpoint {endpoint}: {daemon.reason()}"
+            await self._changed.wait()
+
+    async def _bring(self, endpoint: Endpoint, accounts: Mapping[Meter, Account]) -> dict[Meter, str]:
+        """Let the endpoint serve exactly these."""
+        there = self._interfaces.get(endpoint.endpoint)
+        if there is not None and there.endpoint == endpoint and not self._is_stale(there):
+            try:
+                await asyncio.to_thread(_living(there).device.ping)
+                return await asyncio.to_thread(there.make_exact, accounts)
+            except base.DriverError as error:
+                logs.event(LOGGER, logging.WARNING, "wireguard_replaced", **_about(there), reason=str(error))
+        if there is not None:
+            await self._remove(endpoint.endpoint)
+        made, refused = await making.make(self._options, self.backend, endpoint, list(accounts.values()))
+        self._keep(made)
+        logs.event(LOGGER, logging.INFO, "wireguard_started", **_about(made))
+        return refused
+
+    def _is_stale(self, interface: Interface) -> bool:
+        """Whether it is of another back end than the operator has chosen since."""
+        return interface.device.backend != self.backend
+
+    def _keep(self, interface: Interface) -> None:
+        self._interfaces[interface.endpoint.endpoint] = interface
+        if interface.daemon:
+            interface.daemon.tell(self._changed)
+        self._changed.set()
+
+    async def _remove(self, endpoint: EndpointId) -> None:
+        interface = self._interfaces.pop(endpoint, None)
+        if interface is not None:
+            await making.remove(interface)
+
+    def _running(self) -> None:
+        if not self._started:
+            raise base.CoreDownError("WireGuard is not running")
+
+    async def _of_all(self, ask: Callable[[Interface], T]) -> list[T]:
+        """What those that live answer; raises when none does that should."""
+        asked = list(self._interfaces.values())
+        answers: list[T] = []
+        failures: list[base.DriverError] = []
+        for interface in asked:
+            try:
+                answers.append(await asyncio.to_thread(ask, _living(interface)))
+            except base.DriverError as error:
+                failures.append(error)
+        if failures and not answers:
+            raise failures[0]
+        return answers
+
+
+def backend(chosen: options.Options) -> peers.Backend:
+    """Which back end runs here: the module where there is one, or the one that is forced."""
+    if chosen.backend == "userspace":
+        return "userspace"
+    lacking = kernel.lacking()
+    if lacking and chosen.backend == "kernel":
+        raise ValueError(f"the kernel's WireGuard cannot be used here: {lacking}")
+    return "userspace" if lacking else "kernel"
+
+
+def limitations(chosen: options.Options, runs: peers.Backend) -> tuple[str, ...]:
+    """What cannot be done on this node, in sentences."""
+    found: list[str] = []
+    if runs == "userspace" and shutil.which(chosen.binary) is None:
+        found.append("WireGuard cannot be served: install wireguard-go, or a kernel with its module.")
+    if network.lacks("ip"):
+        found.append("WireGuard cannot be served: install the package iproute2.")
+    if network.lacks("tc"):
+        found.append("Speed limits of WireGuard users are not kept: install the package iproute2.")
+    if network.lacks("nft"):
+        found.append("WireGuard users cannot reach the world under the node's address: install nftables.")
+    return tuple(found)
+
+
+def _living(interface: Interface) -> Interface:
+    if not interface.lives:
+        raise base.CoreDownError(interface.daemon.reason() if interface.daemon else "it is gone")
+    return interface
+
+
+def _by_endpoint(many: Iterable[T], of: Callable[[T], EndpointId]) -> dict[EndpointId, list[T]]:
+    found: dict[EndpointId, list[T]] = {}
+    for one in many:
+        found.setdefault(of(one), []).append(one)
+    return found
+
+
+def _about(interface: Interface) -> dict[str, object]:
+    about = {"endpoint": interface.endpoint.endpoint, "interface": interface.name}
+    return about | {"backend": interface.device.backend, "generation": interface.device.generation}
+
+
+def _log_refused(refused: Mapping[Meter, str]) -> None:
+    for meter, reason in refused.items():
+        logs.event(LOGGER, logging.WARNING, "wireguard_account_refused", **meter._asdict(), reason=reason)

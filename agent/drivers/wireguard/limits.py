@@ -1,0 +1,185 @@
+"""Speed limits as lines for `tc -batch`: pure.
+
+Down is HTB on the interface, by the address a packet goes to; up is HTB on an ifb to which everything that
+comes out of the interface is led, by the address it comes from. Addresses are looked up by their last byte in
+a u32 hash table, so ten thousand of them cost a packet forty comparisons, not ten thousand.
+
+What always holds: a user without a limit has no class and passes as if there were none; lines change what
+differs and nothing else.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from agent.core.counting import Meter
+
+_CLASSES = range(0x10, 0xFFF0)
+_NODES = range(1, 0x1000)
+#: A burst of ten milliseconds, and never less than ten full packets.
+_BURST_S = 0.01
+_LEAST_BURST_BYTES = 15_360
+_QUANTUM_BYTES = 4_000
+
+
+class Limit(NamedTuple):
+    """Rates in kbit/s from the user's side, None for none, over these addresses together."""
+
+    addresses: tuple[str, ...]
+    up_kbps: int | None
+    down_kbps: int | None
+
+
+class _Family(NamedTuple):
+    protocol: str
+    priority: int
+    table: int
+    match: str
+    #: Where the last four bytes of the address are, from the beginning of the packet.
+    to_offset: int
+    from_offset: int
+
+
+_FOUR = _Family("ip", 1, 2, "ip", 16, 12)
+_SIX = _Family("ipv6", 2, 3, "ip6", 36, 20)
+
+
+class _Side(NamedTuple):
+    device: str
+    word: str
+    up: bool
+
+    def offset(self, family: _Family) -> int:
+        return family.from_offset if self.up else family.to_offset
+
+    def rate(self, limit: Limit) -> int | None:
+        return limit.up_kbps if self.up else limit.down_kbps
+
+
+class _Place(NamedTuple):
+    """Where an address is looked up: its family, bucket and number in the bucket."""
+
+    family: _Family
+    bucket: int
+    node: int
+
+    @property
+    def handle(self) -> str:
+        return f"{self.family.table}:{self.bucket:x}:{self.node:x}"
+
+
+class Limits:
+    """The limits of one interface, as they are in the kernel once the lines are through."""
+
+    def __init__(self, device: str, mirror: str) -> None:
+        self.mirror = mirror
+        self._device = device
+        self._sides = (_Side(device, "dst", up=False), _Side(mirror, "src", up=True))
+        self._limits: dict[Meter, Limit] = {}
+        self._minors: dict[Meter, int] = {}
+        self._places: dict[str, _Place] = {}
+        self._taken: set[tuple[int, int, int]] = set()
+        self._unused = iter(_CLASSES)
+        self._free: list[int] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._limits)
+
+    def base(self) -> list[str]:
+        """What all limits hang on, for interfaces that have nothing of it."""
+        lines: list[str] = []
+        for side in self._sides:
+            lines.append(f"qdisc add dev {side.device} root handle 1: htb default 0")
+            for family in (_FOUR, _SIX):
+                head = f"filter add dev {side.device} {_parent(family)}"
+                key = f"hashkey mask 0x000000ff at {side.offset(family)}"
+                lines.append(f"{head} handle {family.table}: u32 divisor 256")
+                lines.append(f"{head} u32 match u32 0 0 {key} link {family.table}:")
+        lead = f"match u32 0 0 action mirred egress redirect dev {self.mirror}"
+        lines.append(f"qdisc add dev {self._device} handle ffff: ingress")
+        lines.append(f"filter add dev {self._device} parent ffff: protocol all prio 1 u32 {lead}")
+        return lines
+
+    def change(self, wanted: Mapping[Meter, Limit | None]) -> list[str]:
+        """The lines that give these their limits, or none. Raises ValueError when there are too many."""
+        lines: list[str] = []
+        # Whoever leaves goes first: an address may be given on.
+        for meter, limit in wanted.items():
+            before = self._limits.get(meter)
+            if before and (limit is None or _others(before, limit)):
+                lines += self._drop(meter, before)
+        for meter, limit in wanted.items():
+            if limit is not None and limit != self._limits.get(meter):
+                lines += self._set(meter, limit)
+        return lines
+
+    def _set(self, meter: Meter, limit: Limit) -> Iterator[str]:
+        before = self._limits.get(meter)
+        if before is None:
+            self._minors[meter] = self._free_minor()
+        minor = self._minors[meter]
+        places = [] if before else [(one, self._place(one)) for one in limit.addresses]
+        self._limits[meter] = limit
+        for side in self._sides:
+            rate = side.rate(limit)
+            if rate is not None:
+                verb = "change" if before else "add"
+                yield f"class {verb} dev {side.device} parent 1: classid 1:{minor:x} {_shape(rate)}"
+                yield from (_filter(side, address, place, minor) for address, place in places)
+
+    def _drop(self, meter: Meter, limit: Limit) -> Iterator[str]:
+        minor = self._minors.pop(meter)
+        self._free.append(minor)
+        del self._limits[meter]
+        places = [self._places.pop(address) for address in limit.addresses]
+        self._taken -= {(place.family.table, place.bucket, place.node) for place in places}
+        for side in self._sides:
+            if side.rate(limit) is not None:
+                for place in places:
+                    yield f"filter del dev {side.device} {_parent(place.family)} handle {place.handle} u32"
+                yield f"class del dev {side.device} classid 1:{minor:x}"
+
+    def _free_minor(self) -> int:
+        if self._free:
+            return self._free.pop()
+        minor = next(self._unused, None)
+        if minor is None:
+            raise ValueError(f"an interface carries at most {len(_CLASSES)} users with a speed limit")
+        return minor
+
+    def _place(self, address: str) -> _Place:
+        packed = ipaddress.ip_address(address).packed
+        family, bucket = (_FOUR if len(packed) == 4 else _SIX), packed[-1]  # noqa: PLR2004 - bytes of IPv4
+        for node in _NODES:
+            if (family.table, bucket, node) not in self._taken:
+                self._taken.add((family.table, bucket, node))
+                self._places[address] = place = _Place(family, bucket, node)
+                return place
+        raise ValueError(f"at most {len(_NODES)} limited addresses of an interface may end in the same byte")
+
+
+def _others(before: Limit, after: Limit) -> bool:
+    """Whether it takes other classes or filters, and not only other rates in those there are."""
+    same = (before.up_kbps is None) == (after.up_kbps is None)
+    return (
+        before.addresses != after.addresses
+        or not same
+        or (before.down_kbps is None) != (after.down_kbps is None)
+    )
+
+
+def _parent(family: _Family) -> str:
+    return f"parent 1: protocol {family.protocol} prio {family.priority}"
+
+
+def _shape(kbps: int) -> str:
+    burst = max(_LEAST_BURST_BYTES, int(kbps * 1000 / 8 * _BURST_S))
+    return f"htb rate {kbps}kbit burst {burst} cburst {burst} quantum {_QUANTUM_BYTES}"
+
+
+def _filter(side: _Side, address: str, place: _Place, minor: int) -> str:
+    family, length = place.family, 32 if place.family is _FOUR else 128
+    head = f"filter add dev {side.device} {_parent(family)}"
+    bucket = f"{family.table}:{place.bucket:x}:"
+    match = f"match {family.match} {side.word} {address}/{length}"
+    return f"{head} handle {place.handle} u32 ht {bucket} {match} flowid 1:{minor:x}"

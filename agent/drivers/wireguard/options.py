@@ -1,0 +1,42 @@
+"""How this node runs WireGuard: what the operator decides, checked once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent.drivers.wireguard import checks
+from shared.names import MAX_ID, EndpointId
+
+#: Where wireguard-go puts its socket, whatever it is told (ipc/uapi_unix.go).
+SOCKETS = Path("/var/run/wireguard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Raises ValueError, in words, for a combination that could not work.
+
+    `run_dir` is where it is written what runs, for the next agent. `backend` forces one of the two; "auto"
+    takes the kernel's module where there is one. Interfaces are named `prefix` and the number of their
+    endpoint; `binary` is wireguard-go.
+    """
+
+    run_dir: Path
+    backend: Literal["auto", "kernel", "userspace"] = "auto"
+    prefix: str = "tg"
+    binary: str = "wireguard-go"
+
+    def __post_init__(self) -> None:
+        """Refuse what would only fail later."""
+        if not self.run_dir.is_absolute():
+            raise ValueError("the run directory of WireGuard must be an absolute path")
+        longest = f"{self.prefix}{MAX_ID}u"
+        if len(longest) > checks.NAME_LENGTH:
+            excess = len(longest) - checks.NAME_LENGTH
+            raise ValueError(
+                f"the prefix {self.prefix!r} of WireGuard's interfaces is {excess} signs too long"
+            )
+        checks.interface_name(longest)
+
+    def interface(self, endpoint: EndpointId) -> str:
+        """The interface of an endpoint."""
+        return checks.interface_name(f"{self.prefix}{endpoint}")
