@@ -6,7 +6,6 @@ cannot do, as when its process died, is said for it and done for the others.
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -14,7 +13,7 @@ from agent.core.counting import Meter, Reading
 from agent.core.served import Served, Status
 from agent.core.sessions import Session
 from agent.drivers import base
-from agent.drivers.wireguard import kernel, making, network, options, peers, ports, register
+from agent.drivers.wireguard import choice, making, options, ports, register
 from agent.drivers.wireguard.interface import Interface
 from shared import logs
 from shared.messages import Account, Endpoint
@@ -33,13 +32,14 @@ class WireGuardDriver(base.Driver):
 
     def __init__(self, chosen: options.Options) -> None:
         self._options = chosen
-        self.backend = backend(chosen)
+        self.backend = choice.backend(chosen)
         self._interfaces: dict[EndpointId, Interface] = {}
         self._life = asyncio.Lock()
         self._changed = asyncio.Event()
         self._told: set[str] = set()
+        self._last_words: list[Reading] = []
         self._started = False
-        self.limitations: tuple[str, ...] = limitations(chosen, self.backend)
+        self.limitations: tuple[str, ...] = choice.limitations(chosen, self.backend)
 
     async def adopt(self) -> base.Adopted | None:
         """Take over the interfaces that an earlier agent left; None when none is left."""
@@ -93,9 +93,13 @@ class WireGuardDriver(base.Driver):
             self._interfaces.clear()
 
     async def obstacles(self, endpoints: Sequence[Endpoint]) -> dict[EndpointId, str]:
-        """What is wrong with these, and ports that another program has."""
+        """Ports that another program has, or another of these endpoints."""
         ours = {one.endpoint.port for one in self._interfaces.values()}
         return await asyncio.to_thread(ports.obstacles, endpoints, ours)
+
+    async def check(self, endpoint: Endpoint) -> None:
+        """See whether it could be an interface. Raises DriverError."""
+        making.checked(endpoint)
 
     async def place(self, endpoint: Endpoint, accounts: Sequence[Account]) -> dict[Meter, str]:
         """One more interface with these peers; returns the refused. Raises DriverError and leaves nothing."""
@@ -103,10 +107,10 @@ class WireGuardDriver(base.Driver):
             self._started = True
             return await self._bring(endpoint, {Meter(one.user, one.endpoint): one for one in accounts})
 
-    async def withdraw(self, endpoint_id: EndpointId) -> None:
-        """Remove the interface of an endpoint, and all it counted."""
+    async def withdraw(self, endpoint: EndpointId) -> None:
+        """Remove the interface of an endpoint; what it counted last is in the next reading."""
         async with self._life:
-            await self._remove(endpoint_id)
+            await self._remove(endpoint)
 
     async def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
         """Serve these too; what differs from what is served is changed, without a new handshake."""
@@ -137,7 +141,6 @@ class WireGuardDriver(base.Driver):
 
     async def cut(self, meters: Sequence[Meter]) -> base.Cut:
         """There is nothing left to end of whoever is blocked; whoever is not is blocked now."""
-        ended = 0
         left = bool(await self.block(meters))
         for endpoint, theirs in _by_endpoint(meters, lambda one: one.endpoint).items():
             interface = self._interfaces.get(endpoint)
@@ -147,7 +150,7 @@ class WireGuardDriver(base.Driver):
                 await asyncio.to_thread(interface.tidy, theirs)
             except base.DriverError as error:
                 logs.event(LOGGER, logging.ERROR, "wireguard_cut_failed", reason=str(error))
-        return base.Cut(ended, left=left)
+        return base.Cut(0, left=left)
 
     async def cut_all(self) -> base.Cut:
         """Block everybody."""
@@ -155,9 +158,11 @@ class WireGuardDriver(base.Driver):
         return base.Cut(0, left=bool(await self.block(everybody)))
 
     async def read(self) -> Sequence[Reading]:
-        """One reading for each interface that lives."""
+        """One reading for each interface that lives, after the last ones of those that were removed."""
         self._running()
-        return await self._of_all(lambda interface: interface.reading())
+        readings = await self._of_all(lambda interface: interface.reading())
+        gone, self._last_words = self._last_words, []
+        return [*gone, *readings]
 
     async def sessions(self) -> Sequence[Session]:
         """Who has a session now, from each address he was heard from."""
@@ -196,7 +201,9 @@ class WireGuardDriver(base.Driver):
                 problems.append(f"endpoint {endpoint}: {error}")
             except base.DriverError as error:
                 problems.append(f"endpoint {endpoint}: {error}")
-        return Status(running=running, version=self.backend, problem="; ".join(problems) or None)
+        return Status(
+            running=running, version=choice.VERSIONS[self.backend], problem="; ".join(problems) or None
+        )
 
     async def exited(self) -> str:
         """Wait until the process of an interface ends by itself; returns which and why."""
@@ -237,8 +244,16 @@ class WireGuardDriver(base.Driver):
 
     async def _remove(self, endpoint: EndpointId) -> None:
         interface = self._interfaces.pop(endpoint, None)
-        if interface is not None:
-            await making.remove(interface)
+        if interface is None:
+            return
+        if interface.lives:
+            try:
+                self._last_words += await asyncio.to_thread(interface.last_words)
+            except base.DriverError as error:
+                logs.event(
+                    LOGGER, logging.WARNING, "wireguard_silent", **_about(interface), reason=str(error)
+                )
+        await making.remove(interface)
 
     def _running(self) -> None:
         if not self._started:
@@ -257,30 +272,6 @@ class WireGuardDriver(base.Driver):
         if failures and not answers:
             raise failures[0]
         return answers
-
-
-def backend(chosen: options.Options) -> peers.Backend:
-    """Which back end runs here: the module where there is one, or the one that is forced."""
-    if chosen.backend == "userspace":
-        return "userspace"
-    lacking = kernel.lacking()
-    if lacking and chosen.backend == "kernel":
-        raise ValueError(f"the kernel's WireGuard cannot be used here: {lacking}")
-    return "userspace" if lacking else "kernel"
-
-
-def limitations(chosen: options.Options, runs: peers.Backend) -> tuple[str, ...]:
-    """What cannot be done on this node, in sentences."""
-    found: list[str] = []
-    if runs == "userspace" and shutil.which(chosen.binary) is None:
-        found.append("WireGuard cannot be served: install wireguard-go, or a kernel with its module.")
-    if network.lacks("ip"):
-        found.append("WireGuard cannot be served: install the package iproute2.")
-    if network.lacks("tc"):
-        found.append("Speed limits of WireGuard users are not kept: install the package iproute2.")
-    if network.lacks("nft"):
-        found.append("WireGuard users cannot reach the world under the node's address: install nftables.")
-    return tuple(found)
 
 
 def _living(interface: Interface) -> Interface:

@@ -47,6 +47,7 @@ class Interface:
         self._heard = sightings.Sightings()
         self._keep_blocked = keep_blocked
         self._changing = threading.Lock()
+        self._given: Reading | None = None
 
     @property
     def name(self) -> str:
@@ -116,7 +117,15 @@ class Interface:
         with self._changing:
             self._take(state, asked_s)
             self._register.save(self._books)
-            return Reading(self.device.generation, self._books.counts(), self.name)
+            self._given = Reading(self.device.generation, self._books.counts(), self.name)
+            return self._given
+
+    def last_words(self) -> list[Reading]:
+        """What nobody has been told yet, before it is removed; nothing passes from then on."""
+        self.block(self.everybody())
+        given = self._given
+        last = self.reading()
+        return [] if last == given else [last]
 
     def sessions(self) -> list[Session]:
         """Who has a session, from each of his addresses."""

@@ -27,10 +27,7 @@ async def make(
     chosen: options.Options, backend: peers.Backend, endpoint: Endpoint, accounts: Sequence[Account]
 ) -> tuple[Interface, dict[Meter, str]]:
     """Make an interface that serves these; returns the accounts it refuses too. Raises DriverError."""
-    try:
-        wanted = checks.link(endpoint)
-    except ValueError as wrong:
-        raise base.DriverError(f"endpoint {endpoint.endpoint} cannot be served: {wrong}") from None
+    wanted = checked(endpoint)
     name = chosen.interface(endpoint.endpoint)
     await clear(chosen, name)
     made = await _bare(chosen, backend, name, endpoint)
@@ -39,6 +36,14 @@ async def make(
     except BaseException:
         await remove(made)
         raise
+
+
+def checked(endpoint: Endpoint) -> checks.Link:
+    """What an endpoint asks for. Raises DriverError with what is wrong with it."""
+    try:
+        return checks.link(endpoint)
+    except ValueError as wrong:
+        raise base.DriverError(f"endpoint {endpoint.endpoint} cannot be served: {wrong}") from None
 
 
 async def adopt(path: Path) -> Interface | None:

@@ -1,25 +1,19 @@
-"""Why endpoints could not be served, asked before anything is touched: what they say, and their ports."""
+"""Whether the UDP ports of endpoints are free, asked before anything is touched."""
 
 import errno
 import socket
 from collections.abc import Collection, Sequence
 
-from agent.drivers.wireguard import checks
 from shared.messages import Endpoint
 from shared.names import EndpointId
 
 
 def obstacles(endpoints: Sequence[Endpoint], ours: Collection[int]) -> dict[EndpointId, str]:
-    """A sentence for each that cannot be served; `ours` are ports that our own interfaces have."""
+    """A sentence for each whose port is not; `ours` are those that our own interfaces have."""
     found: dict[EndpointId, str] = {}
     taken: dict[int, EndpointId] = {}
     for endpoint in endpoints:
         first = taken.setdefault(endpoint.port, endpoint.endpoint)
-        try:
-            checks.link(endpoint)
-        except ValueError as wrong:
-            found[endpoint.endpoint] = str(wrong)
-            continue
         if first != endpoint.endpoint:
             found[endpoint.endpoint] = f"UDP port {endpoint.port} is that of endpoint {first}"
         elif endpoint.port not in ours and _is_taken(endpoint.port):
