@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import x25519
@@ -228,7 +229,7 @@ class Pipe:
         self._into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._target = (target, self._into.getsockname()[1])
 
-    def __enter__(self) -> "Pipe":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

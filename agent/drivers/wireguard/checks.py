@@ -82,8 +82,8 @@ def address(text: str) -> Address:
         found = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError("is not an address of version 4 or 6") from None
-    if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
-        raise ValueError("must have no scope")
+    if isinstance(found, ipaddress.IPv6Address) and (found.scope_id is not None or found.ipv4_mapped):
+        raise ValueError("must have no scope, and be no address of version 4 in one of version 6")
     return found
 
 

@@ -11,11 +11,11 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from agent.drivers import base
 from agent.drivers.wireguard import checks, netlink, network
-from agent.drivers.wireguard.peers import Backend, Change, Device, State
+from agent.drivers.wireguard.peers import Backend, Change, Device, Seen, State
 from agent.drivers.xray import runfile
 
 ALIAS = "tidegate:"
@@ -65,6 +65,7 @@ class Kernel(Device):
         self.name = checks.interface_name(name)
         self.generation = generation
         self._connect = connect_to
+        self._known: Mapping[bytes, Seen] = {}
 
     def configure(self, private_key: str, port: int) -> None:
         """One message."""
@@ -81,11 +82,12 @@ class Kernel(Device):
         """One dump, again when peers came or went meanwhile."""
         with self._talk() as talk:
             for _ in range(_TRIES):
-                dump, torn = netlink.Dump(), False
+                dump, torn = netlink.Dump(self._known), False
                 for reply in talk.ask(netlink.ask_device(talk.family, talk.next(), self.name)):
                     dump.take(reply)
                     torn = torn or reply.torn
                 if not torn:
+                    self._known = dump.known
                     return dump.state()
         raise base.DriverError(f"the interface {self.name} changes too fast to be read")
 

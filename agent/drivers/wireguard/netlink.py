@@ -9,11 +9,12 @@ time, and its own `WireGuard` sends one peer a call; its classes judge this file
 """
 
 import base64
+import ipaddress
 import itertools
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.drivers.wireguard import checks
@@ -120,9 +121,14 @@ def replies(datagram: bytes) -> Iterator[Reply]:
 
 
 class Dump:
-    """One interface, put together from the messages of its dump."""
+    """One interface, put together from the messages of its dump.
 
-    def __init__(self) -> None:
+    `known` are peers of an earlier dump by their bytes: what has not changed is not read again.
+    """
+
+    def __init__(self, known: Mapping[bytes, Seen] | None = None) -> None:
+        self.known: dict[bytes, Seen] = {}
+        self._before = known or {}
         self._private_key = ""
         self._port = 0
         self._peers: dict[str, Seen] = {}
@@ -136,7 +142,8 @@ class Dump:
                 self._port = _integer(value, 2)
             elif kind == _PEERS:
                 for _index, peer in _attributes(value):
-                    self._take(_seen(peer))
+                    self.known[peer] = seen = self._before.get(peer) or _seen(peer)
+                    self._take(seen)
 
     def state(self) -> State:
         """What was taken."""
@@ -225,10 +232,10 @@ def _endpoint(value: bytes) -> str:
 
 
 def _host(packed: bytes) -> str:
-    kinds = {4: socket.AF_INET, 16: socket.AF_INET6}
-    if len(packed) not in kinds:
-        raise NetlinkError("an address has a strange length")
-    return socket.inet_ntop(kinds[len(packed)], packed)
+    try:
+        return str(ipaddress.ip_address(packed))
+    except ValueError:
+        raise NetlinkError("an address has a strange length") from None
 
 
 def _key(value: bytes) -> str:
