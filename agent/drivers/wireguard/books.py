@@ -105,18 +105,18 @@ class Books:
         if asked_s < self._asked_s:
             return []
         self._asked_s = asked_s
+        # What somebody else has removed has carried what was read of it last.
+        self.retire([key for key in self.entries if key not in peers])
         heard: list[Seen] = []
         for key, entry in self.entries.items():
-            seen = peers.get(key)
-            if seen is None or seen is entry.seen:
+            seen = peers[key]
+            if seen is entry.seen:
                 continue
             if seen.rx != entry.rx or entry.seen is None:
                 heard.append(seen)
             entry.move(seen)
             self._count(entry.wanted.meter)
-        for key in [key for key in self._restless if self.entries[key].calm(asked_s)]:
-            self._restless.remove(key)
-            self.unsaved.add(key)
+        self._calm(asked_s)
         return heard
 
     def counts(self) -> dict[Meter, Count]:
@@ -146,7 +146,7 @@ class Books:
         return [key for key in blocked[: max(0, len(blocked) - keep)] if key not in self._restless]
 
     def retire(self, keys: Iterable[str]) -> None:
-        """These are being removed: what they have carried stays with their meters."""
+        """These are removed: what they have carried stays with their meters."""
         for key in keys:
             entry = self.entries.pop(key)
             meter, before = entry.wanted.meter, self.retired.get(entry.wanted.meter, _NOTHING)
@@ -188,10 +188,13 @@ class Books:
         self._asked_s = max(self._asked_s, now_s)
 
     def compare(self, peers: Mapping[str, Seen], now_s: float) -> list[Change]:
-        """Note who is not served any more, whoever did that; returns how to end what is served to nobody."""
+        """Note whom somebody else has blocked, and return how to end what he serves to nobody of ours.
+
+        These peers have been read.
+        """
         undo: list[Change] = []
-        for key, entry in list(self.entries.items()):
-            allowed = peers[key].allowed if key in peers else ()
+        for key in [key for key in self.entries if key in peers]:
+            entry, allowed = self.entries[key], peers[key].allowed
             if entry.blocked and allowed:
                 undo.append(block(key))
             elif not entry.blocked and not allowed:
@@ -235,8 +238,20 @@ class Books:
             for address in wanted.addresses:
                 owner = addresses.setdefault(address, meter)
                 if owner != meter:
-                    clashes[meter] = f"its address {address} in the tunnel is that of user {owner.user}"
+                    clashes.setdefault(
+                        meter, f"its address {address} in the tunnel is that of user {owner.user}"
+                    )
         return clashes
+
+    def _calm(self, asked_s: float) -> None:
+        for key in list(self._restless):
+            entry = self.entries[key]
+            before = entry.still_up
+            calm = entry.calm(asked_s)
+            if calm or entry.still_up != before:
+                self.unsaved.add(key)
+            if calm:
+                self._restless.remove(key)
 
     def _count(self, meter: Meter) -> None:
         parts = [self.entries[key].total for key in self._keys.get(meter, ())]
