@@ -63,15 +63,19 @@ class World:
     def _traffic(self, act: Act) -> None:
         account = self.accounts[act.user]
         meter = USERS[act.user].meter
-        if self._serves(meter, account) and self.bench.device.carry(_key(account), act.up, act.down):
+        if self._serves(meter, account):
+            assert self.bench.device.carry(_key(account), act.up, act.down)
             had = self.truth[meter]
             self.truth[meter] = Count(had.up + act.up, had.down + act.down)
-        elif not self._serves(meter, account):
+        elif not self._is_served(_key(account)):
             self.bench.device.carry(_key(account), act.up, 0)
 
+    def _is_served(self, key: str) -> bool:
+        """Whether somebody has this key, if not the user who once had it."""
+        return key in self.bench.device.peers and bool(self.bench.device.peers[key].allowed)
+
     def _serves(self, meter: Meter, account: Account) -> bool:
-        seen = self.bench.device.peers.get(_key(account))
-        return bool(seen and seen.allowed) and meter in self.bench.interface.everybody()
+        return self._is_served(_key(account)) and meter in self.bench.interface.everybody()
 
     def _add(self, act: Act) -> None:
         self.bench.interface.add([self.accounts[act.user]])
