@@ -73,17 +73,16 @@ class Limits:
 
     def __init__(self, device: str, mirror: str) -> None:
         self.mirror = mirror
+        #: Who has no limit although he is to have one, and why.
+        self.left_out: dict[Meter, str] = {}
         self._device = device
         self._sides = (_Side(device, "dst", up=False), _Side(mirror, "src", up=True))
         self._limits: dict[Meter, Limit] = {}
         self._minors: dict[Meter, int] = {}
         self._places: dict[str, _Place] = {}
-        self._taken: set[tuple[int, int, int]] = set()
+        self._taken: set[_Place] = set()
         self._unused = iter(_CLASSES)
         self._free: list[int] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._limits)
 
     def base(self) -> list[str]:
         """What all limits hang on, for interfaces that have nothing of it."""
@@ -101,38 +100,45 @@ class Limits:
         return lines
 
     def change(self, wanted: Mapping[Meter, Limit | None]) -> list[str]:
-        """The lines that give these their limits, or none. Raises ValueError when there are too many."""
+        """The lines that give these their limits, or none; for whom there is no room is in `left_out`."""
         lines: list[str] = []
         # Whoever leaves goes first: an address may be given on.
         for meter, limit in wanted.items():
+            self.left_out.pop(meter, None)
             before = self._limits.get(meter)
             if before and (limit is None or _others(before, limit)):
                 lines += self._drop(meter, before)
         for meter, limit in wanted.items():
             if limit is not None and limit != self._limits.get(meter):
-                lines += self._set(meter, limit)
+                try:
+                    lines += self._set(meter, limit)
+                except ValueError as wrong:
+                    self.left_out[meter] = str(wrong)
         return lines
 
-    def _set(self, meter: Meter, limit: Limit) -> Iterator[str]:
-        before = self._limits.get(meter)
-        if before is None:
+    def _set(self, meter: Meter, limit: Limit) -> list[str]:
+        verb, places = "change", {}
+        if meter not in self._limits:
+            verb, places = "add", {address: self._room(address) for address in limit.addresses}
             self._minors[meter] = self._free_minor()
+            self._places |= places
+            self._taken |= set(places.values())
         minor = self._minors[meter]
-        places = [] if before else [(one, self._place(one)) for one in limit.addresses]
         self._limits[meter] = limit
+        lines: list[str] = []
         for side in self._sides:
             rate = side.rate(limit)
             if rate is not None:
-                verb = "change" if before else "add"
-                yield f"class {verb} dev {side.device} parent 1: classid 1:{minor:x} {_shape(rate)}"
-                yield from (_filter(side, address, place, minor) for address, place in places)
+                lines.append(f"class {verb} dev {side.device} parent 1: classid 1:{minor:x} {_shape(rate)}")
+                lines += [_filter(side, address, place, minor) for address, place in places.items()]
+        return lines
 
     def _drop(self, meter: Meter, limit: Limit) -> Iterator[str]:
         minor = self._minors.pop(meter)
         self._free.append(minor)
         del self._limits[meter]
         places = [self._places.pop(address) for address in limit.addresses]
-        self._taken -= {(place.family.table, place.bucket, place.node) for place in places}
+        self._taken -= set(places)
         for side in self._sides:
             if side.rate(limit) is not None:
                 for place in places:
@@ -147,13 +153,11 @@ class Limits:
             raise ValueError(f"an interface carries at most {len(_CLASSES)} users with a speed limit")
         return minor
 
-    def _place(self, address: str) -> _Place:
+    def _room(self, address: str) -> _Place:
         packed = ipaddress.ip_address(address).packed
         family, bucket = (_FOUR if len(packed) == 4 else _SIX), packed[-1]  # noqa: PLR2004 - bytes of IPv4
         for node in _NODES:
-            if (family.table, bucket, node) not in self._taken:
-                self._taken.add((family.table, bucket, node))
-                self._places[address] = place = _Place(family, bucket, node)
+            if (place := _Place(family, bucket, node)) not in self._taken:
                 return place
         raise ValueError(f"at most {len(_NODES)} limited addresses of an interface may end in the same byte")
 

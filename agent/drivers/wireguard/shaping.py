@@ -30,11 +30,10 @@ class Shaper:
                 self._wanted[meter] = limit
         if self._limits is None and not self._wanted:
             return
-        try:
-            self._follow(differing)
-        except ValueError as wrong:
-            self._limits = None
-            raise base.DriverError(str(wrong)) from None
+        self._follow(differing)
+        if self._limits and self._limits.left_out:
+            reasons = sorted(set(self._limits.left_out.values()))
+            raise base.DriverError(f"{len(self._limits.left_out)} users have no limit: {'; '.join(reasons)}")
 
     def forget(self) -> None:
         """What the kernel has is of an earlier agent, or not known."""
