@@ -34,6 +34,7 @@ _PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "wg": "wireg
 _GO = {"wireguard-go": "wireguard-go"}
 _READY_S = 5.0
 _KEY_BYTES = 32
+_PACKET_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,13 @@ class Client:
 
     def handshakes(self) -> int:
         """The second of the last handshake, 0 before the first."""
-        said = _wg("show", self.interface, "latest-handshakes").split()
+        said = ran("wg", "show", self.interface, "latest-handshakes").split()
         return int(said[1]) if said else 0
+
+    def route(self, address: str) -> None:
+        """Reach this address through the tunnel."""
+        with self.place.inside():
+            netns.ip("route", "add", address, "dev", self.interface)
 
     def move(self, address: str) -> None:
         """Come from another address of the place from now on, as a phone does that changes networks."""
@@ -204,7 +210,7 @@ def client(one: User, server: Keys, way: tuple[str, int], place: lab.Place) -> I
 
 def dump(interface: str) -> dict[str, tuple[int, int]]:
     """What `wg` itself says each peer has sent and received, by key."""
-    lines = _wg("show", interface, "dump").splitlines()[1:]
+    lines = ran("wg", "show", interface, "dump").splitlines()[1:]
     found = [line.split("\t") for line in lines]
     return {fields[0]: (int(fields[5]), int(fields[6])) for fields in found}
 
@@ -227,6 +233,7 @@ class Pipe:
             self._out = socket.socket(family, socket.SOCK_DGRAM)
             self._out.bind((source, 0))
         self._into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.last_sender = ""
         self._target = (target, self._into.getsockname()[1])
 
     def __enter__(self) -> Self:
@@ -243,7 +250,7 @@ class Pipe:
         for number in range(packets):
             self._out.sendto(content, self._target)
             try:
-                self._into.recv(65_536)
+                self.last_sender = self._into.recvfrom(_PACKET_BYTES)[1][0]
             except TimeoutError:
                 return number
         return packets
@@ -262,7 +269,7 @@ class Pipe:
         self._into.setblocking(False)
         count = 0
         with contextlib.suppress(BlockingIOError):
-            while self._into.recv(65_536):
+            while self._into.recv(_PACKET_BYTES):
                 count += 1
         return count
 
@@ -302,8 +309,9 @@ def _secret(text: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _wg(*words: str) -> str:
-    return subprocess.run(["wg", *words], check=True, capture_output=True, text=True).stdout
+def ran(*command: str) -> str:
+    """What a program printed. Raises subprocess.CalledProcessError when it failed."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _listener(path: Path) -> int:
