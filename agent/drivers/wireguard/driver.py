@@ -218,15 +218,16 @@ class WireGuardDriver(base.Driver):
 
     async def _bring(self, endpoint: Endpoint, accounts: Mapping[Meter, Account]) -> dict[Meter, str]:
         """Let the endpoint serve exactly these."""
-        there = self._interfaces.get(endpoint.endpoint)
+        there, answers = self._interfaces.get(endpoint.endpoint), True
         if there is not None and there.endpoint == endpoint and not self._is_stale(there):
             try:
                 await asyncio.to_thread(_living(there).device.ping)
                 return await asyncio.to_thread(there.make_exact, accounts)
             except base.DriverError as error:
                 logs.event(LOGGER, logging.WARNING, "wireguard_replaced", **_about(there), reason=str(error))
+                answers = False
         if there is not None:
-            await self._remove(endpoint.endpoint)
+            await self._remove(endpoint.endpoint, answers=answers)
         made, refused = await making.make(self._options, self.backend, endpoint, list(accounts.values()))
         self._keep(made)
         logs.event(LOGGER, logging.INFO, "wireguard_started", **_about(made))
@@ -242,11 +243,11 @@ class WireGuardDriver(base.Driver):
             interface.daemon.tell(self._changed)
         self._changed.set()
 
-    async def _remove(self, endpoint: EndpointId) -> None:
+    async def _remove(self, endpoint: EndpointId, *, answers: bool = True) -> None:
         interface = self._interfaces.pop(endpoint, None)
         if interface is None:
             return
-        if interface.lives:
+        if interface.lives and answers:
             try:
                 self._last_words += await asyncio.to_thread(interface.last_words)
             except base.DriverError as error:
