@@ -6,6 +6,7 @@ What always holds:
 - A user whom the collector stopped stays stopped, whatever state arrives late, until an item of his arrives
   that is younger than the state under which he was stopped.
 - A new credential of an account is leaving, then joining: old connections must not outlive the credential.
+  Another speed is joining only.
 """
 
 import dataclasses
@@ -121,12 +122,20 @@ def wanted(
         if not isinstance(body, Account) or _is_stopped(held, item, body) or not allowed(body):
             continue
         if body.endpoint in endpoints:
-            # A core knows nothing of terms: whoever is lent anew, or adopted, is not served anew.
-            served = body if body.terms is None else msgspec.structs.replace(body, terms=None)
-            accounts[Meter(body.user, body.endpoint)] = served
+            accounts[Meter(body.user, body.endpoint)] = _known(body, endpoints[body.endpoint])
         else:
             failures[key] = f"endpoint {body.endpoint} is not served by this node"
     return Wanted(Served(endpoints, accounts), failures)
+
+
+def _known(account: Account, endpoint: Endpoint) -> Account:
+    """What a core knows of an account: whoever is lent anew, or adopted, must not be served anew.
+
+    No core knows the terms, and none of WireGuard the UUID, in whose place are keys.
+    """
+    if endpoint.protocol == "wireguard":
+        return msgspec.structs.replace(account, terms=None, uuid="")
+    return account if account.terms is None else msgspec.structs.replace(account, terms=None)
 
 
 def difference(want: Served, running: Served) -> Plan:
@@ -137,7 +146,7 @@ def difference(want: Served, running: Served) -> Plan:
     leaving = tuple(
         meter
         for meter, account in running.accounts.items()
-        if want.accounts.get(meter) != account or meter.endpoint in anew
+        if not _goes_on(account, want.accounts.get(meter)) or meter.endpoint in anew
     )
     joining = tuple(
         account
@@ -145,6 +154,13 @@ def difference(want: Served, running: Served) -> Plan:
         if running.accounts.get(meter) != account or meter.endpoint in anew
     )
     return Plan(leaving=leaving, closing=closing, opening=opening, joining=joining)
+
+
+def _goes_on(account: Account, wanted: Account | None) -> bool:
+    """Whether its connections may live on: another speed is no reason to end them."""
+    if account == wanted or wanted is None:
+        return account == wanted
+    return account.rate != wanted.rate and msgspec.structs.replace(account, rate=wanted.rate) == wanted
 
 
 def part(whole: Served, protocols: Container[str]) -> Served:

@@ -1,11 +1,13 @@
 """States are taken in order only, the stopped stay stopped, and a plan leads to what is wanted."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core import plan
 from agent.core.counting import Meter
 from agent.core.served import Served
+from shared.endpoints import Rate
 from shared.messages import Account, DesiredState, Endpoint, Item
 from shared.names import EndpointId, UserId, account_key, endpoint_key
 
@@ -147,6 +149,28 @@ def test_a_changed_credential_leaves_and_joins() -> None:
     assert steps.leaving == (Meter(ALICE, ONE),)
     assert [a.uuid for a in steps.joining] == ["new1"]
     assert (steps.closing, steps.opening) == ((), ())
+
+
+def test_another_speed_joins_and_ends_no_connection() -> None:
+    running = served(HELD)
+    meter = Meter(ALICE, ONE)
+    slower = msgspec.structs.replace(running.accounts[meter], rate=Rate(down_kbps=1000))
+    steps = plan.difference(Served(running.endpoints, {**running.accounts, meter: slower}), running)
+    assert (steps.leaving, steps.joining) == ((), (slower,))
+    renewed = msgspec.structs.replace(slower, uuid="other")
+    steps = plan.difference(Served(running.endpoints, {**running.accounts, meter: renewed}), running)
+    assert (steps.leaving, steps.joining) == ((meter,), (renewed,))
+
+
+def test_a_core_of_wireguard_knows_no_uuid() -> None:
+    tunnel = Endpoint(endpoint=ONE, protocol="wireguard", port=51820)
+    held = taken(
+        plan.Holding(),
+        state(1, Item(key=endpoint_key(ONE), generation=1, body=tunnel), account(1), full=True),
+    )
+    renewed = taken(held, state(2, account(1, uuid="other", generation=2)))
+    assert served(held).accounts[Meter(ALICE, ONE)].uuid == ""
+    assert served(renewed) == served(held)
 
 
 def test_a_changed_endpoint_closes_and_opens_and_its_accounts_leave_and_join() -> None:
