@@ -218,6 +218,9 @@ async def _adopted(node: Node, core: Core) -> bool:
     if found is not None and known:
         core.serving, core.stale = found.served, found.stale
         return True
+    if found is not None:
+        # A start leaves alone what runs as it should; these counters are in another ledger already.
+        await core.driver.stop()
     if node.ledger.fact(_stopped(core)) == 0:
         node.incident(
             "core_lost",

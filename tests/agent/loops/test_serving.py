@@ -296,6 +296,20 @@ def test_a_core_that_ended_while_no_agent_was_there_is_an_incident(tmp_path: Pat
     asyncio.run(scenario())
 
 
+def test_a_core_that_another_ledger_has_counted_is_ended(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collector, driver = staffed(), MemoryDriver()
+        async with fleet.node(tmp_path, collector, driver):
+            counted = (await driver.read())[0].generation
+        driver.calls.clear()
+        (tmp_path / "anew").mkdir()
+        async with fleet.node(tmp_path / "anew", collector, driver):
+            assert driver.calls.index("stop") < driver.calls.index("start")
+            assert (await driver.read())[0].generation != counted
+
+    asyncio.run(scenario())
+
+
 def test_a_core_that_was_ended_in_order_is_none(tmp_path: Path) -> None:
     async def scenario() -> None:
         collector, driver = staffed(), MemoryDriver()
