@@ -98,6 +98,8 @@ class Books:
         self._keys: dict[Meter, list[str]] = {}
         self._counts: dict[Meter, Count] = {}
         self._restless: set[str] = set()
+        #: By address, the key of who is served there.
+        self._owners: dict[str, str] = {}
         self._asked_s = 0.0
 
     def read(self, peers: Mapping[str, Seen], asked_s: float) -> list[Seen]:
@@ -136,6 +138,7 @@ class Books:
         """These are blocked since this second."""
         for key in keys:
             entry = self.entries.pop(key)
+            self._release(entry.wanted)
             entry.blocked, entry.blocked_s = True, now_s
             self.entries[key] = entry  # the last of the blocked ones
             self._restless.add(key)
@@ -149,6 +152,7 @@ class Books:
         """These are removed: what they have carried stays with their meters."""
         for key in keys:
             entry = self.entries.pop(key)
+            self._release(entry.wanted)
             meter, before = entry.wanted.meter, self.retired.get(entry.wanted.meter, _NOTHING)
             self.retired[meter] = Count(before.up + entry.total.up, before.down + entry.total.down)
             self._keys[meter].remove(key)
@@ -165,6 +169,8 @@ class Books:
             if entry.blocked:
                 entry.resume()
                 self._restless.discard(wanted.key)
+            self._release(entry.wanted)
+            self._owners |= dict.fromkeys(wanted.addresses, wanted.key)
             entry.wanted, entry.account = wanted, accounts[meter]
             self.unsaved.add(wanted.key)
 
@@ -176,6 +182,8 @@ class Books:
         self.unsaved.add(key)
         if entry.blocked:
             self._restless.add(key)
+        else:
+            self._owners |= dict.fromkeys(entry.wanted.addresses, key)
         self._count(meter)
 
     def recall(self, meter: Meter, count: Count) -> None:
@@ -226,22 +234,31 @@ class Books:
 
     def _clashes(self, ready: Mapping[Meter, Wanted]) -> dict[Meter, str]:
         """Those whose key or address another one has that stays, or that comes first."""
-        others = [entry.wanted for entry in self.served() if entry.wanted.meter not in ready]
-        keys = {wanted.key: wanted.meter for wanted in others}
-        addresses = {address: wanted.meter for wanted in others for address in wanted.addresses}
+        keys: dict[str, Meter] = {}
+        addresses: dict[str, Meter] = {}
         clashes: dict[Meter, str] = {}
         for meter, wanted in ready.items():
-            owner = keys.setdefault(wanted.key, meter)
+            owner = self._staying(wanted.key, ready) or keys.setdefault(wanted.key, meter)
             if owner != meter:
                 clashes[meter] = f"its public key is that of user {owner.user}"
                 continue
             for address in wanted.addresses:
-                owner = addresses.setdefault(address, meter)
+                key = self._owners.get(address, "")
+                owner = self._staying(key, ready) or addresses.setdefault(address, meter)
                 if owner != meter:
-                    clashes.setdefault(
-                        meter, f"its address {address} in the tunnel is that of user {owner.user}"
-                    )
+                    reason = f"its address {address} in the tunnel is that of user {owner.user}"
+                    clashes.setdefault(meter, reason)
         return clashes
+
+    def _staying(self, key: str, ready: Mapping[Meter, Wanted]) -> Meter | None:
+        """Who is served under this key and is not among those that change."""
+        entry = self.entries.get(key)
+        return entry.wanted.meter if entry and not entry.blocked and entry.wanted.meter not in ready else None
+
+    def _release(self, wanted: Wanted) -> None:
+        for address in wanted.addresses:
+            if self._owners.get(address) == wanted.key:
+                del self._owners[address]
 
     def _calm(self, asked_s: float) -> None:
         for key in list(self._restless):

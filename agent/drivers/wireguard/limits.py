@@ -108,13 +108,16 @@ class Limits:
             before = self._limits.get(meter)
             if before and (limit is None or _others(before, limit)):
                 lines += self._drop(meter, before)
+        lines.sort(key=_is_class)  # no class goes before what leads to it
+        joining: list[str] = []
         for meter, limit in wanted.items():
             if limit is not None and limit != self._limits.get(meter):
                 try:
-                    lines += self._set(meter, limit)
+                    joining += self._set(meter, limit)
                 except ValueError as wrong:
                     self.left_out[meter] = str(wrong)
-        return lines
+        # `tc` sends filters in batches as long as nothing else comes between.
+        return [*lines, *sorted(joining, key=_is_filter)]
 
     def _set(self, meter: Meter, limit: Limit) -> list[str]:
         verb, places = "change", {}
@@ -170,6 +173,14 @@ def _others(before: Limit, after: Limit) -> bool:
         or not same
         or (before.down_kbps is None) != (after.down_kbps is None)
     )
+
+
+def _is_class(line: str) -> bool:
+    return line.startswith("class")
+
+
+def _is_filter(line: str) -> bool:
+    return line.startswith("filter")
 
 
 def _parent(family: _Family) -> str:
