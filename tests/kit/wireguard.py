@@ -167,13 +167,23 @@ def token() -> str:
 
 
 @contextlib.contextmanager
-def chosen(directory: Path) -> Iterator[options.Options]:
-    """Options whose interfaces are nobody else's; the daemons of all of them are killed in the end."""
+def chosen(directory: Path, *, fence_s: float | None = None) -> Iterator[options.Options]:
+    """Options whose interfaces are nobody else's; the daemons of all of them are killed in the end.
+
+    With a fence there is a guard, which looks at the file "lock" for an agent.
+    """
     prefix = f"t{token()}"
     try:
-        yield options.Options(run_dir=directory / "run", backend="userspace", prefix=prefix)
+        yield options.Options(
+            run_dir=directory / "run",
+            backend="userspace",
+            prefix=prefix,
+            lock_file=None if fence_s is None else directory / "lock",
+            fence_s=fence_s or 60.0,
+        )
     finally:
         sweep(prefix)
+        shutil.rmtree(directory / "run", ignore_errors=True)  # without registers a guard ends
 
 
 def sweep(prefix: str) -> None:

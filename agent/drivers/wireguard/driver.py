@@ -45,7 +45,7 @@ class WireGuardDriver(base.Driver):
         """Take over the interfaces that an earlier agent left; None when none is left."""
         async with self._life:
             for path in register.found(self._options.run_dir):
-                found = await making.adopt(path)
+                found = await making.adopt(self._options, path)
                 if found is not None:
                     self._keep(found)
             if not self._interfaces:
@@ -185,6 +185,8 @@ class WireGuardDriver(base.Driver):
                 continue
             accounts |= found
             endpoints[endpoint] = interface.endpoint
+        if endpoints:
+            await asyncio.to_thread(making.watch, self._options)
         return Served(endpoints, accounts)
 
     async def status(self) -> Status:

@@ -15,7 +15,17 @@ import msgspec
 
 from agent.core.counting import Meter
 from agent.drivers import base
-from agent.drivers.wireguard import checks, daemon, kernel, network, options, peers, register, userspace
+from agent.drivers.wireguard import (
+    checks,
+    daemon,
+    guard,
+    kernel,
+    network,
+    options,
+    peers,
+    register,
+    userspace,
+)
 from agent.drivers.wireguard.interface import Interface
 from shared import endpoints, logs
 from shared.messages import Account, Endpoint
@@ -32,10 +42,12 @@ async def make(
     await clear(chosen, name)
     made = await _bare(chosen, backend, name, endpoint)
     try:
-        return made, await asyncio.to_thread(_furnish, made, wanted, accounts)
+        refused = await asyncio.to_thread(_furnish, made, wanted, accounts)
     except BaseException:
         await remove(made)
         raise
+    await asyncio.to_thread(watch, chosen)
+    return made, refused
 
 
 def checked(endpoint: Endpoint) -> checks.Link:
@@ -46,7 +58,7 @@ def checked(endpoint: Endpoint) -> checks.Link:
         raise base.DriverError(f"endpoint {endpoint.endpoint} cannot be served: {wrong}") from None
 
 
-async def adopt(path: Path) -> Interface | None:
+async def adopt(chosen: options.Options, path: Path) -> Interface | None:
     """Take over what a register is of; None when that is gone, or is not what was written down."""
     run = register.run_of(path)
     if run is None:
@@ -62,8 +74,31 @@ async def adopt(path: Path) -> Interface | None:
     endpoint = _with_key(run.endpoint, state.private_key)
     kept = register.restore(path, endpoint.endpoint, dict(state.peers), time.monotonic())
     found = Interface(endpoint, device, register.Register(path, run), daemon=running, kept=kept)
-    await asyncio.to_thread(found.restore_limits)
+    try:
+        await asyncio.to_thread(_take_over, chosen, found)
+    except base.DriverError as error:
+        logs.event(LOGGER, logging.WARNING, "wireguard_not_adopted", interface=run.name, reason=str(error))
+        if running:
+            running.close()
+        return None
     return found
+
+
+def _take_over(chosen: options.Options, found: Interface) -> None:
+    """Let it serve on; of one that was taken down whoever may be served must be let in anew."""
+    marked = guard.mark(chosen.run_dir, found.name)
+    if marked.exists():
+        found.block(found.everybody())
+    found.restore_limits()
+    settle(found)
+    marked.unlink(missing_ok=True)
+    watch(chosen)
+
+
+def watch(chosen: options.Options) -> None:
+    """Have a guard take interfaces down when no agent is left."""
+    if chosen.lock_file is not None and not guard.runs(chosen.run_dir):
+        guard.start(chosen.run_dir, chosen.lock_file, chosen.fence_s)
 
 
 async def remove(interface: Interface) -> None:
@@ -95,6 +130,7 @@ async def clear(chosen: options.Options, name: str) -> None:
         )
     await asyncio.to_thread(_take_down, name)
     path.unlink(missing_ok=True)
+    guard.mark(chosen.run_dir, name).unlink(missing_ok=True)
 
 
 async def _bare(chosen: options.Options, backend: peers.Backend, name: str, endpoint: Endpoint) -> Interface:

@@ -17,10 +17,14 @@ class Options:
 
     `run_dir` is where it is written what runs, for the next agent. `backend` forces one of the two; "auto"
     takes the kernel's module where there is one. Interfaces are named `prefix` and the number of their
-    endpoint; `binary` is wireguard-go.
+    endpoint; `binary` is wireguard-go. `lock_file` is the file on which the agent holds an exclusive `flock`
+    while it lives; `fence_s` seconds after the last agent interfaces are taken down, to be read by the next
+    one. Without a lock file they are not.
     """
 
     run_dir: Path
+    lock_file: Path | None = None
+    fence_s: float = 60.0
     backend: Literal["auto", "kernel", "userspace"] = "auto"
     prefix: str = "tg"
     binary: str = "wireguard-go"
@@ -29,6 +33,10 @@ class Options:
         """Refuse what would only fail later."""
         if not self.run_dir.is_absolute():
             raise ValueError("the run directory of WireGuard must be an absolute path")
+        if self.lock_file is not None and not self.lock_file.is_absolute():
+            raise ValueError("the lock file of the agent must be an absolute path")
+        if self.fence_s <= 0:
+            raise ValueError("the fence must be longer than zero seconds")
         longest = f"{self.prefix}{MAX_ID}u"
         if len(longest) > checks.NAME_LENGTH:
             excess = len(longest) - checks.NAME_LENGTH

@@ -15,6 +15,7 @@ import msgspec
 
 from agent.core.counting import Count, Meter
 from agent.drivers import base
+from agent.drivers.wireguard import guard
 from agent.drivers.wireguard.books import Books, Entry
 from agent.drivers.wireguard.checks import Wanted
 from agent.drivers.wireguard.peers import Backend, Seen
@@ -25,7 +26,7 @@ from shared.names import EndpointId, UserId
 
 LOGGER = logging.getLogger(__name__)
 
-SUFFIX = ".wireguard"
+SUFFIX = guard.REGISTER_SUFFIX
 #: A file that has grown by as much is written anew.
 _SLACK_BYTES = 4 << 20
 

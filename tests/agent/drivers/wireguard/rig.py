@@ -97,6 +97,7 @@ def run(
     play: Callable[[Rig], Coroutine[Any, Any, None]],
     *accounts: Account,
     masquerade: bool = False,
+    fence_s: float | None = None,
 ) -> None:
     """Play a scenario on the node, with endpoint 1 served to these accounts."""
 
@@ -107,7 +108,10 @@ def run(
         finally:
             await rig.driver.stop()
 
-    with lab.namespaces(["node", *PLACES.values()]) as opened, wireguard.chosen(path) as chosen:
+    with (
+        lab.namespaces(["node", *PLACES.values()]) as opened,
+        wireguard.chosen(path, fence_s=fence_s) as chosen,
+    ):
         node, keys = opened["node"], wireguard.keys()
         endpoint = wireguard.endpoint(keys, node.free_port(), masquerade=masquerade)
         with node.inside():
