@@ -1,11 +1,13 @@
-"""Breach to cut: twenty users run over their quotas under traffic, one after the other.
+"""Breach to cut: twenty users run over their quotas under traffic, one after the other; and cuts alone.
 
 On the node the clock runs from the reading that shows the breach to the cut (the agent's log has it); for the
-client from the quota's last byte to his own last byte, so it holds the wait for that reading as well.
+client from the quota's last byte to his own last byte, so it holds the wait for that reading as well. Parts:
+`breaches`, and `connections`, which are cuts of many connections and many cuts, without quotas.
 """
 
 import statistics
 
+from tests.bench import cuts
 from tests.bench.asked import Asked
 from tests.bench.figure import Figure
 from tests.kit import fleet, waiting
@@ -16,7 +18,13 @@ _RATE = 10_000_000
 _GOAL_MS = 50.0
 
 
-def measure(_asked: Asked) -> list[Figure]:
+def measure(asked: Asked) -> list[Figure]:
+    """All parts that are wanted."""
+    breaches = _breaches() if asked.wants("breaches") else []
+    return breaches + (cuts.measure() if asked.wants("connections") else [])
+
+
+def _breaches() -> list[Figure]:
     """Median and worst, on the node and at the client."""
     with fleet.opened(("home",)) as everything:
         seen_ms = [_breach(everything, f"user-{number}") for number in range(_BREACHES)]

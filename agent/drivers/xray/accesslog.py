@@ -10,13 +10,13 @@ import fcntl
 import os
 import re
 
-from agent.drivers.xray import sockets
+from agent.drivers.xray import sockets, webhook
 
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 #: Longer lines are no lines; what came of one is forgotten.
 _MAX_LINE_BYTES = 1 << 16
-_ACCESS = re.compile(rb"\S+ \S+ (?:from )?(?:tcp:|udp:)?(\S+):(\d{1,5}) (accepted|rejected) ")
+_ACCESS = re.compile(rb"\S+ \S+ (?:from )?(?:tcp:|udp:)?(\S+):(\d{1,5}) (accepted|rejected) (udp:)?")
 _EMAIL = re.compile(rb" email: (\S+)\s*\Z")
 
 
@@ -40,7 +40,7 @@ class Log:
         """Read no more."""
         os.close(self._descriptor)
 
-    def read(self) -> tuple[list[tuple[str, sockets.Peer]], bytes]:
+    def read(self) -> tuple[list[webhook.Event], bytes]:
         """Whose connections have begun, and the lines that are about no connection. Raises EOFError."""
         try:
             data = os.read(self._descriptor, _READ_BYTES)
@@ -56,12 +56,13 @@ class Log:
         return heard, b"".join(others)
 
 
-def event(line: bytes) -> tuple[str, sockets.Peer] | None:
+def event(line: bytes) -> webhook.Event | None:
     """The account and the client's connection of a line; None when it is about something else."""
     place, owner = _ACCESS.match(line), _EMAIL.search(line)
     if place is None or owner is None or place[3] != b"accepted":
         return None
     try:
-        return owner[1].decode(), sockets.peer(place[1].decode().strip("[]"), int(place[2]))
+        peer = sockets.peer(place[1].decode().strip("[]"), int(place[2]))
+        return webhook.Event(owner[1].decode(), peer, place[4] is not None)
     except ValueError:
         return None

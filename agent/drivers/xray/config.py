@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from agent.core.served import Served
-from agent.drivers.xray import checks, dialects, inbounds, kinds, labels, options, runfile, streams
+from agent.drivers.xray import carriers, checks, dialects, inbounds, kinds, labels, options, runfile, streams
 from shared.messages import Endpoint
 from shared.names import EndpointId
 
@@ -90,6 +90,7 @@ def places(endpoints: Mapping[EndpointId, Endpoint]) -> tuple[runfile.Place, ...
             kind=kinds.kind(endpoint),
             networks=",".join(sorted(checks.networks(endpoint))),
             fingerprint=fingerprint(endpoint),
+            way=carriers.of(endpoint).letters,
         )
         for key, endpoint in sorted(endpoints.items())
     )

@@ -5,7 +5,8 @@ What always holds: a question has a deadline; an answer is addresses in memory, 
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,45 @@ _DEADLINE_S = 2.0
 _MAX_ANSWER_BYTES = 64 << 20
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the host knows of accounts: connections, clients on UDP, and whom a connection carries besides."""
+
+    streams: Mapping[str, frozenset[Peer]] = field(default_factory=dict)
+    datagrams: Mapping[str, frozenset[Peer]] = field(default_factory=dict)
+    sharers: Mapping[str, Mapping[Peer, frozenset[str]]] = field(default_factory=dict)
+
+
 class Control:
     """The host of one running Xray."""
 
     def __init__(self, socket_path: Path) -> None:
         self._path = socket_path
 
-    async def connections(self, emails: Iterable[str] | None) -> dict[str, frozenset[Peer]]:
-        """The connections of these accounts, or of all. Raises DriverError when the host does not answer."""
+    async def known(self, emails: Iterable[str] | None) -> Known:
+        """What is known of these accounts, or of all. Raises DriverError when the host does not answer.
+
+        A host of an earlier version knows of connections only, and so does one without others.
+        """
         asked = None if emails is None else list(emails)
         answer = await self._ask({"op": "connections", "emails": asked})
-        return {
-            email: frozenset(Peer(bytes.fromhex(peer)) for peer in peers)
-            for email, peers in answer["connections"].items()
+        sharers = {
+            email: {_peer(text): frozenset(others) for text, others in peers.items()}
+            for email, peers in answer.get("shared", {}).items()
         }
+        return Known(_peers(answer["connections"]), _peers(answer.get("datagrams", {})), sharers)
+
+    async def rates(
+        self, wanted: Mapping[str, tuple[int | None, int | None]] | None = None
+    ) -> dict[str, tuple[int | None, int | None]]:
+        """Hold exactly these accounts to these rates, in kbit/s up and down, if any are given; what is held.
+
+        Raises DriverError when the host does not answer or its kernel refuses.
+        """
+        answer = await self._ask({"op": "rates", "rates": wanted})
+        if answer["problem"]:
+            raise base.DriverError(f"speed limits are not kept: {answer['problem']}")
+        return {email: (up, down) for email, (up, down) in answer["rates"].items()}
 
     async def stats(self) -> dict[str, int]:
         """Counts of what the host has seen. Raises DriverError when it does not answer."""
@@ -57,3 +83,11 @@ class Control:
             return await reader.readuntil(b"\n")
         finally:
             writer.close()
+
+
+def _peer(text: str) -> Peer:
+    return Peer(bytes.fromhex(text))
+
+
+def _peers(texts: Mapping[str, Iterable[str]]) -> dict[str, frozenset[Peer]]:
+    return {email: frozenset(map(_peer, of_him)) for email, of_him in texts.items()}

@@ -14,6 +14,7 @@ from agent.core.served import Served
 from agent.drivers import base
 from agent.drivers.xray import (
     accounts,
+    carriers,
     config,
     control,
     counters,
@@ -54,6 +55,10 @@ class Core:
         """Where connections of TCP may be."""
         places = config.places(self.roll.endpoints)
         return {EndpointId(one.endpoint): one.port for one in places if "tcp" in one.networks.split(",")}
+
+    def ways(self) -> dict[EndpointId, carriers.Carriers]:
+        """How the clients of each endpoint come."""
+        return {key: carriers.of(endpoint) for key, endpoint in self.roll.endpoints.items()}
 
     async def note(self, served: Iterable[Endpoint]) -> None:
         """Let host and next agent know that these are the endpoints. Raises DriverError."""

@@ -23,6 +23,7 @@ from agent.drivers.xray import (
     cores,
     cutting,
     dialects,
+    guard,
     labels,
     options,
     output,
@@ -34,7 +35,6 @@ from agent.drivers.xray import (
     rpc,
     runfile,
     sessions,
-    sockets,
     trial,
 )
 from shared import logs
@@ -65,9 +65,9 @@ class XrayDriver(base.Driver):
         self._life = asyncio.Lock()
         self._changed = asyncio.Event()
         self._problem = "Xray has not been started"
-        self._refusal = sockets.refusal()
+        self._guard = guard.Guard(chosen)
         self._admission, self._dialect, self._live = binaries.Admission(), dialects.XRAY, True
-        self.limitations = limitations(chosen, self._refusal)
+        self.limitations = self._guard.limitations({})
 
     async def adopt(self, expected: Served) -> base.Adopted | None:
         """Take over the Xray that an earlier agent left; None when none is left or it does not answer.
@@ -94,7 +94,10 @@ class XrayDriver(base.Driver):
                 await api.close()
                 left.close()
                 return None
-            self._take(cores.made(self._options, left, api, served))
+            core = cores.made(self._options, left, api, served)
+            self._take(core)
+            await self._guard.adopted(core)
+            self._limit()
         same = config.digest(self._options) == left.run.digest
         good = self._dialect.telling and not self._admission.judgement.refusal
         return base.Adopted(served, stale=fenced or not same or not right or not good)
@@ -123,6 +126,8 @@ class XrayDriver(base.Driver):
             started = cores.made(self._options, running, api, exact)
             self._take(started)
             await started.note(exact.endpoints.values())
+            await self._guard.began(started)
+            self._limit()
         logs.event(LOGGER, logging.INFO, "xray_started", generation=running.run.generation)
 
     async def stop(self) -> None:
@@ -134,6 +139,7 @@ class XrayDriver(base.Driver):
                     await left_over.end()
                 finally:
                     left_over.close()
+            await self._guard.ended()
 
     async def leave(self) -> None:
         """Let go of Xray without ending it, for the next agent to adopt."""
@@ -171,30 +177,45 @@ class XrayDriver(base.Driver):
         there = core.roll.endpoints.get(endpoint.endpoint)
         if there is not None and labels.tag(endpoint.endpoint) in await core.api.inbounds():
             if there == endpoint:
-                return await core.serving.add(accounts)
+                return await self._guard.joined(core, accounts, await core.serving.add(accounts))
             raise base.DriverError(f"endpoint {endpoint.endpoint} is still served otherwise")
         core.roll.close(endpoint.endpoint)
         wanted = {**core.roll.endpoints, endpoint.endpoint: endpoint}
         wrong = checks.problems(wanted) or await asyncio.to_thread(ports.taken, [endpoint])
         if wrong:
             raise base.DriverError("; ".join(wrong))
-        return await placing.place(core, await self._trials.translated(endpoint), endpoint, accounts)
+        refused = await placing.place(core, await self._trials.translated(endpoint), endpoint, accounts)
+        await self._guard.watch(core)
+        self._limit()
+        return await self._guard.joined(core, accounts, refused)
 
     async def withdraw(self, endpoint: EndpointId) -> None:
         """Stop listening there for good; its connections live on."""
-        await placing.withdraw(self._running(), endpoint)
+        core = self._running()
+        await placing.withdraw(core, endpoint)
+        await self._guard.watch(core)
+        self._limit()
 
     async def add(self, accounts: Sequence[Account]) -> dict[counting.Meter, str]:
         """Serve these too; one whose UUID differs from the one served is replaced."""
-        return await self._changeable().serving.add(accounts)
+        core = self._changeable()
+        refused = await self._guard.joined(core, accounts, await core.serving.add(accounts))
+        self._limit()
+        return refused
 
     async def block(self, meters: Sequence[counting.Meter]) -> dict[counting.Meter, str]:
         """Refuse new connections of these; their counters stay."""
-        return await self._changeable().serving.block(meters)
+        core = self._changeable()
+        self._guard.leaving(core, meters)
+        return await core.serving.block(meters)
 
     async def cut(self, meters: Sequence[counting.Meter]) -> base.Cut:
         """End the live connections of these and of nobody else."""
-        return await self._cutting(lambda cutter: cutter.cut(meters))
+        cut = await self._cutting(lambda cutter: cutter.cut(meters))
+        if core := self._core:
+            await self._guard.left(core, meters)
+            self._limit()
+        return cut
 
     async def cut_all(self) -> base.Cut:
         """Close every listener for good and end every connection: only `read` and `stop` come after this.
@@ -212,7 +233,7 @@ class XrayDriver(base.Driver):
     async def sessions(self) -> Sequence[Session]:
         """Who is connected now, by what the host heard and the kernel still has."""
         core = self._running()
-        return await sessions.alive(core.host, core.ports())
+        return await sessions.alive(core.host, core.ports(), core.api)
 
     async def intruders(self) -> dict[EndpointId, str]:
         """Ports on which another program has begun to listen beside Xray, which shares them."""
@@ -224,7 +245,10 @@ class XrayDriver(base.Driver):
 
     async def served(self) -> Served:
         """What Xray itself says it serves."""
-        return await self._running().serving.served()
+        core = self._running()
+        await self._guard.mend(core)
+        self._limit()
+        return await core.serving.served()
 
     async def status(self) -> Status:
         """Whether Xray and its host answer, within a second and two, and serve."""
@@ -280,8 +304,13 @@ class XrayDriver(base.Driver):
 
     def _admit(self, admission: binaries.Admission) -> None:
         self._admission, self._dialect = admission, admission.dialect
+        self._limit()
+
+    def _limit(self) -> None:
+        """Say what cannot be done here, as far as it is known now."""
         lifeless = () if self._live else (_LIFELESS,)
-        self.limitations = (*limitations(self._options, self._refusal), *admission.limitations, *lifeless)
+        always = self._guard.limitations(self._core.ways() if self._core else {})
+        self.limitations = (*always, *self._admission.limitations, *lifeless)
 
     async def _permit(self) -> None:
         """See that the core may be run; one that may not does not go on either. Raises DriverError."""
@@ -323,10 +352,11 @@ class XrayDriver(base.Driver):
         core = self._core
         if core is None or core.process.ended.is_set():
             return base.Cut(0)  # its connections ended with it
-        if self._refusal:
+        if self._guard.refusal:
             return base.Cut(0, left=True)
+        cutter = cutting.Cutter(core.api, core.host, core.ways(), self._guard.datagrams)
         try:
-            cut = await act(cutting.Cutter(core.api, core.host, core.ports()))
+            cut = await act(cutter)
             left = cut.left or (not self._dialect.telling and await quiet.unnamed(core.host, core.ports()))
             return dataclasses.replace(cut, left=left)
         except base.CoreDownError:
@@ -334,6 +364,8 @@ class XrayDriver(base.Driver):
         except (base.DriverError, OSError) as error:
             logs.event(LOGGER, logging.ERROR, "xray_cut_failed", reason=str(error))
             return base.Cut(0, left=True)
+        finally:
+            self._guard.sharing |= cutter.sharing
 
     async def _end(self) -> None:
         core, self._core = self._core, None
@@ -360,19 +392,3 @@ def _gone(run: runfile.Run | None) -> str:
     if run is None:
         return "Xray has not been started"
     return f"the Xray that an earlier agent started, {run.generation}, is gone"
-
-
-def limitations(chosen: options.Options, refusal: str | None) -> tuple[str, ...]:
-    """What cannot be done on this node, in sentences."""
-    found: list[str] = []
-    if refusal:
-        found.append(
-            f"Live connections cannot be cut, since {refusal}: a user who is stopped is refused new "
-            "connections, but those he has go on until they end by themselves."
-        )
-    if chosen.splice:
-        found.append(
-            "Splicing is on: bytes of TLS connections may be counted only when a connection ends, so a quota "
-            "can be overshot by one long connection."
-        )
-    return tuple(found)

@@ -98,6 +98,6 @@ async def unnamed(host: control.Control, ports: Mapping[EndpointId, int]) -> boo
         lambda: [one for port in ports.values() for one in sockets.connections(port)]
     )
     # Asked after the list was taken: whoever is in the list had the longest time to be named.
-    known = await host.connections(None)
+    known = (await host.known(None)).streams
     owned = {peer for peers in known.values() for peer in peers}
     return any(one.peer not in owned for one in live)

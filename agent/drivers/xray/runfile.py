@@ -25,7 +25,8 @@ class Place(NamedTuple):
     """One endpoint as it was given to Xray.
 
     `kind` is that of its accounts, `networks` on what it listens ("tcp", "udp" or "tcp,udp"), `fingerprint`
-    a digest of how it is configured, keys and all. A host knows no fingerprint: it is told in public.
+    a digest of how it is configured, keys and all. A host knows no fingerprint: it is told in public. `way`
+    is what else matters to a cut, in the letters of `carriers`.
     """
 
     endpoint: int
@@ -35,6 +36,7 @@ class Place(NamedTuple):
     kind: str = ""
     networks: str = "tcp"
     fingerprint: str = ""
+    way: str = ""
 
 
 class Spec(NamedTuple):

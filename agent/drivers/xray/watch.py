@@ -5,8 +5,10 @@ events that have arrived are registered before a question about connections is a
 memory stays bounded.
 
 The control protocol is one JSON object a line, answered by one: `{"op": "connections", "emails": [..]|null}`
-gives `{"connections": {email: [peer in hex, ..]}}`, `{"op": "stats"}` gives counts and whether the fence has
-cut everybody off, `fenced`; anything else gives `{"error": sentence}`.
+gives `{"connections": {email: [peer in hex, ..]}, "datagrams": the same of clients on UDP, "shared": {email:
+{peer: [whom it carries besides, ..]}}}`, `{"op": "rates", "rates": {email: [up, down]}|null}` sets rates in
+kbit/s, unless null, and gives those that are kept and the `problem` with it, `{"op": "stats"}` gives counts
+and whether the fence has cut everybody off, `fenced`; anything else gives `{"error": sentence}`.
 """
 
 import contextlib
@@ -20,15 +22,12 @@ import sys
 import time
 from pathlib import Path
 
-from agent.drivers.xray import accesslog, fence, register, runfile, sockets, webhook
-from shared.names import EndpointId
+from agent.drivers.xray import accesslog, census, fence, runfile, webhook
 
 MAX_QUESTION_BYTES = 4 << 20
 MAX_OUTPUT_BYTES = 64 << 10
 #: Xray names its version in its first lines, so these stay when its output is cut.
 KEPT_OUTPUT_BYTES = 4 << 10
-PRUNE_EVERY_S = 30.0
-PRUNE_EVENTS = 4096
 _KILL_AFTER_S = 3.0
 _END_CHECK_S = 0.5
 _READ_BYTES = 1 << 16
@@ -51,13 +50,11 @@ class Watcher:
 
     def __init__(self, spec: runfile.Spec) -> None:
         self._spec = spec
-        self._register = register.Register()
         self._malformed = 0
-        self._foreign = 0
         self._selector = selectors.DefaultSelector()
-        self._pruned_at_s = self._began_s = time.monotonic()
+        self._began_s = time.monotonic()
+        self._census = census.Census(spec, self._began_s)
         self._fence = fence.Fence(spec, self._began_s)
-        self._pruned_events = 0
         self._kill_at_s: float | None = None
         run_dir = Path(spec.run_dir)
         for left_over in (runfile.API_SOCKET, runfile.API_SOCKET + ".lock"):
@@ -75,9 +72,13 @@ class Watcher:
         """Serve for ever; the process ends by a signal."""
         due_s = 0.0
         while True:
-            self.turn(max(0.0, due_s - time.monotonic()))
             now_s = time.monotonic()
-            if now_s >= due_s or self._grown():
+            limiting_s = self._census.due_s(now_s)
+            left_s = max(0.0, due_s - now_s)
+            self.turn(left_s if limiting_s is None else min(left_s, limiting_s))
+            now_s = time.monotonic()
+            self._census.limit(now_s)
+            if now_s >= due_s or self._census.grown():
                 due_s = now_s + self._attend(now_s)
 
     def turn(self, timeout_s: float) -> None:
@@ -132,9 +133,8 @@ class Watcher:
             self._selector.unregister(log)
             log.close()
             return
-        for email, peer in heard:
-            if not self._register.note(email, peer):
-                self._foreign += 1
+        for event in heard:
+            self._census.note(event)
         os.write(1, others)
 
     def _receive(self, connection: _Connection) -> None:
@@ -169,9 +169,7 @@ class Watcher:
             self._malformed += 1
             return webhook.REFUSAL, True
         for body in bodies:
-            event = webhook.event(body)
-            if event is None or not self._register.note(*event):
-                self._foreign += 1
+            self._census.note(webhook.event(body))
         return webhook.ANSWER * len(bodies), False
 
     def _answer_question(self, inbox: bytearray) -> tuple[bytes, bool]:
@@ -185,35 +183,26 @@ class Watcher:
         try:
             question = json.loads(line)
             if question["op"] == "connections":
-                return {"connections": self._connections(question.get("emails"))}
+                return self._census.connections(question.get("emails"))
+            if question["op"] == "rates":
+                return self._census.keep_rates(question.get("rates"))
             if question["op"] == "stats":
                 return self._stats()
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return {"error": "the question cannot be understood"}
         return {"error": "no such question"}
 
-    def _connections(self, emails: list[str] | None) -> dict[str, list[str]]:
-        known = self._register.everything() if emails is None else self._register.of(emails)
-        return {email: [peer.hex() for peer in peers] for email, peers in known.items()}
-
     def _stats(self) -> dict[str, object]:
         return {
             "uptime_s": int(time.monotonic() - self._began_s),
-            "events": self._register.events,
-            "connections": len(self._register),
-            "dropped": self._register.dropped,
+            **self._census.counts(),
             "malformed": self._malformed,
-            "foreign": self._foreign,
             "fenced": self._fence.fenced,
         }
 
-    def _grown(self) -> bool:
-        return self._register.events - self._pruned_events >= PRUNE_EVENTS
-
     def _attend(self, now_s: float) -> float:
         """Do what is due now and then; returns the seconds until the next time."""
-        if self._grown() or now_s - self._pruned_at_s >= PRUNE_EVERY_S:
-            self._prune(now_s)
+        self._census.attend(now_s)
         trim(1)
         if self._kill_at_s is not None and now_s >= self._kill_at_s:
             os._exit(1)
@@ -228,15 +217,6 @@ class Watcher:
             sys.stderr.write(f"no agent is left, and nobody can be cut off ({reason}): ending\n")
             self._kill_at_s = now_s + _KILL_AFTER_S
             os.kill(os.getpid(), signal.SIGTERM)
-
-    def _prune(self, now_s: float) -> None:
-        self._pruned_at_s, self._pruned_events = now_s, self._register.events
-        for place in runfile.current(self._spec):
-            try:
-                live = {found.peer for found in sockets.connections(place.port)}
-            except OSError:
-                continue  # what cannot be listed is kept: too much is remembered, never too little
-            self._register.prune(EndpointId(place.endpoint), live)
 
 
 def trim(descriptor: int) -> None:

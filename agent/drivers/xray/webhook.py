@@ -6,6 +6,7 @@ pieces they arrive in, and what is not such a request is an error for its connec
 """
 
 import json
+from typing import NamedTuple
 
 from agent.drivers.xray import sockets
 
@@ -18,6 +19,14 @@ MAX_BODY_BYTES = 64 * 1024
 
 class MalformedError(Exception):
     """The bytes are not a request that Xray would send."""
+
+
+class Event(NamedTuple):
+    """Who came through which connection; `datagrams`: what he wants carried is UDP, whatever carries it."""
+
+    email: str
+    peer: sockets.Peer
+    datagrams: bool = False
 
 
 def split(buffer: bytearray) -> list[bytes]:
@@ -35,13 +44,14 @@ def split(buffer: bytearray) -> list[bytes]:
     return bodies
 
 
-def event(body: bytes) -> tuple[str, sockets.Peer] | None:
-    """The account and the client's connection of one event; None when it names no account or no address."""
+def event(body: bytes) -> Event | None:
+    """What one event says; None when it names no account or no address."""
     try:
         fields = json.loads(body)
         email, source = fields["email"], fields["source"]
         host, _, port = source.rpartition(":")
-        return str(email), sockets.peer(host.strip("[]"), int(port))
+        wanted = fields.get("network") == "udp"
+        return Event(str(email), sockets.peer(host.strip("[]"), int(port)), wanted)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

@@ -7,13 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import pytest
 
+from agent.core import counting
 from agent.drivers import base
-from agent.drivers.xray import control, cutting, sockets
+from agent.drivers.xray import carriers, control, cutting, sockets
 from shared.names import EndpointId
 from tests.agent.drivers.xray import rig
 from tests.kit import vless
@@ -31,10 +33,17 @@ class Forgetful(control.Control):
 
     forgotten = ""
 
-    async def connections(self, emails: Iterable[str] | None) -> dict[str, frozenset[sockets.Peer]]:
-        known = await super().connections(emails)
-        known.pop(self.forgotten, None)
-        return known
+    async def known(self, emails: Iterable[str] | None) -> control.Known:
+        known = await super().known(emails)
+        kept = {email: peers for email, peers in known.streams.items() if email != self.forgotten}
+        return control.Known(kept)
+
+
+class Nowhere:
+    """A place without clients on UDP."""
+
+    async def bar(self, clients: Mapping[counting.Meter, tuple[int, AbstractSet[sockets.Peer]]]) -> bool:
+        raise AssertionError(clients)
 
 
 def test_a_cut_user_loses_all_connections_and_his_neighbour_none(tmp_path: Path) -> None:
@@ -118,7 +127,7 @@ def test_a_connection_nobody_was_named_for_is_found_by_elimination(tmp_path: Pat
         async with rig.running(tmp_path, 1, 2) as lab, lab.api() as api:
             host = Forgetful(lab.chosen.control)
             host.forgotten = "u1-e1"
-            cutter = cutting.Cutter(api, host, {EndpointId(1): lab.port})
+            cutter = cutting.Cutter(api, host, {EndpointId(1): carriers.Carriers(port=lab.port)}, Nowhere())
             async with (
                 lab.tunnel(1) as lost,
                 lab.tunnel(2) as neighbour,

@@ -19,7 +19,7 @@ from agent.drivers.xray import (
     config,
     cores,
     counters,
-    driver,
+    guard,
     labels,
     options,
     output,
@@ -208,10 +208,12 @@ def test_a_reading_holds_what_its_counters_hold_whatever_was_read_before(
 
 
 def test_what_cannot_be_done_is_said_beforehand() -> None:
-    assert driver.limitations(_options(), None) == ()
-    (said,) = driver.limitations(_options(), "the capability CAP_NET_ADMIN is missing")
-    assert "CAP_NET_ADMIN" in said
-    assert len(driver.limitations(_options(splice=True), "so")) == 2
+    assert list(guard.powerless(None, None)) == []
+    missing = "the capability CAP_NET_ADMIN is missing"
+    said = list(guard.powerless(missing, None)) + list(guard.powerless(None, missing))
+    assert len(said) == 2
+    assert all(missing in sentence for sentence in said)
+    assert "Splicing is on" in guard.Guard(_options(splice=True)).limitations({})[-1]
 
 
 @given(st.lists(st.binary(max_size=300), max_size=8), st.lists(st.integers(1, 400), max_size=30))
@@ -250,7 +252,10 @@ def test_an_event_of_xray_is_understood() -> None:
         b'{"email":"u1-e2","level":0,"protocol":"","network":"tcp","source":"[2001:db8::1]:4711",'
         b'"destination":"example.org:443","inboundTag":"e2","outboundTag":"direct","ts":1}'
     )
-    assert webhook.event(body) == ("u1-e2", sockets.peer("2001:db8::1", 4711))
+    assert webhook.event(body) == webhook.Event("u1-e2", sockets.peer("2001:db8::1", 4711))
+    on_udp = webhook.event(body.replace(b'"tcp"', b'"udp"'))
+    assert on_udp is not None
+    assert on_udp.datagrams
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 65_535))

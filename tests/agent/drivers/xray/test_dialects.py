@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.served import Served
-from agent.drivers.xray import accesslog, config, dialects, reach, sockets
+from agent.drivers.xray import accesslog, config, dialects, reach, sockets, webhook
 from agent.drivers.xray.dialects import V2RAY, XRAY
 from shared import endpoints
 from tests.agent import fleet
@@ -107,7 +107,7 @@ LINE = b"2026/11/22 03:44:55 198.51.100.7:51064 accepted tcp:example.org:443 [di
     ],
 )
 def test_a_line_of_the_log_tells_whose_a_connection_is(line: bytes, address: str) -> None:
-    assert accesslog.event(line) == ("u1-e2", sockets.peer(address, 51_064))
+    assert accesslog.event(line) == webhook.Event("u1-e2", sockets.peer(address, 51_064))
 
 
 @pytest.mark.parametrize(

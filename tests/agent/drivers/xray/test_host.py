@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.drivers.xray import control, output, runfile, sockets, watch, webhook
+from agent.drivers.xray import census, control, output, runfile, sockets, watch, webhook
 from tests.agent.drivers.xray import rig
 
 HOSTILE = [
@@ -114,8 +114,8 @@ def test_events_keep_one_connection_open(tmp_path: Path) -> None:
                 writer.write(event[30:])
                 assert await reader.readexactly(len(webhook.ANSWER))
             writer.close()
-            known = await control.Control(lab.chosen.control).connections(["u1-e1", "u2-e1"])
-            assert known == {"u1-e1": {sockets.peer("192.0.2.1", 80)}}
+            known = await control.Control(lab.chosen.control).known(["u1-e1", "u2-e1"])
+            assert known.streams == {"u1-e1": {sockets.peer("192.0.2.1", 80)}}
 
     asyncio.run(scenario())
 
@@ -126,23 +126,23 @@ def test_the_register_forgets_connections_that_are_gone(tmp_path: Path) -> None:
         async with rig.running(tmp_path, 1) as lab, lab.tunnel(1) as tunnel:
             assert await tunnel.get("/bytes/10") == 10
             reader, writer = await asyncio.open_unix_connection(lab.chosen.webhook)
-            for number in range(watch.PRUNE_EVENTS + 10):
+            for number in range(census.PRUNE_EVENTS + 10):
                 body = b'{"email": "u2-e1", "source": "192.0.2.%d:%d"}' % (number % 200, number + 1)
                 writer.write(request(body))
                 await writer.drain()
             async with asyncio.timeout(10):
-                await reader.readexactly(len(webhook.ANSWER) * (watch.PRUNE_EVENTS + 10))
+                await reader.readexactly(len(webhook.ANSWER) * (census.PRUNE_EVENTS + 10))
             writer.close()
             await rig.until(lambda: _pruned(lab))
-            known = await control.Control(lab.chosen.control).connections(None)
-            assert len(known["u1-e1"]) == 1
-            assert len(known.get("u2-e1", ())) < 1000
+            known = await control.Control(lab.chosen.control).known(None)
+            assert len(known.streams["u1-e1"]) == 1
+            assert len(known.streams.get("u2-e1", ())) < 1000
 
     asyncio.run(scenario())
 
 
 async def _pruned(lab: rig.Rig) -> bool:
-    return (await lab.host_stats())["dropped"] > watch.PRUNE_EVENTS - 1000
+    return (await lab.host_stats())["dropped"] > census.PRUNE_EVENTS - 1000
 
 
 def test_output_in_memory_stays_bounded_and_keeps_its_head() -> None:
