@@ -8,9 +8,13 @@ A kill leaves the core running; the next agent takes it over.
 import asyncio
 import logging
 import signal
+from typing import cast
 
 from agent import geo, identity, ledger, lock, release
 from agent.drivers.base import Driver, DriverError
+from agent.drivers.wireguard import choice
+from agent.drivers.wireguard import options as wireguard_options
+from agent.drivers.wireguard.driver import WireGuardDriver
 from agent.drivers.xray.driver import XrayDriver
 from agent.drivers.xray.options import Options
 from agent.ledger import Ledger
@@ -36,7 +40,7 @@ _LAST_REPORT_S = 3.0
 
 def drivers(settings: Settings) -> list[Driver]:
     """The cores of this node. Raises ValueError for settings that cannot work together."""
-    return [_xray(settings)]
+    return [_xray(settings), *_wireguard(settings)]
 
 
 def _xray(settings: Settings) -> XrayDriver:
@@ -51,6 +55,21 @@ def _xray(settings: Settings) -> XrayDriver:
             splice=settings.splice,
         )
     )
+
+
+def _wireguard(settings: Settings) -> list[Driver]:
+    if settings.wireguard == "off":
+        return []
+    chosen = wireguard_options.Options(
+        run_dir=settings.run_dir / "wireguard",
+        lock_file=settings.lock_file,
+        fence_s=settings.fence_s,
+        backend=cast("wireguard_options.Choice", settings.wireguard),
+    )
+    driver = WireGuardDriver(chosen)
+    # A node that has none of it is not told again and again what it lacks.
+    missing = settings.wireguard == "auto" and not choice.available(chosen, driver.backend)
+    return [] if missing else [driver]
 
 
 def run(settings: Settings) -> None:

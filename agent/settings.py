@@ -12,6 +12,8 @@ PREFIX = "TIDEGATE_AGENT_"
 STATE_DIR = Path("/var/lib/tidegate-agent")
 LOCK_NAME = "agent.lock"
 
+#: "auto" is the kernel's module or else wireguard-go, where either is there.
+WIREGUARD = ("auto", "kernel", "userspace", "off")
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -31,6 +33,7 @@ class Settings:
     geo_asn: Path | None
     allow_private_targets: bool
     splice: bool
+    wireguard: str
     fence_s: float
     log_level: str
     pace: Pace
@@ -54,6 +57,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         geo_asn=reader.path("GEO_ASN", None),
         allow_private_targets=reader.flag("ALLOW_PRIVATE_TARGETS", default=False),
         splice=reader.flag("SPLICE", default=False),
+        wireguard=reader.choice("WIREGUARD", "auto", among=WIREGUARD),
         fence_s=reader.number("FENCE_S", 60.0, low=1.0, high=86_400.0),
         log_level=reader.choice("LOG_LEVEL", "info", among=_LEVELS),
         pace=_pace(reader),

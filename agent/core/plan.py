@@ -114,7 +114,7 @@ def wanted(
     if protocols is not None:
         for other in [one for one in endpoints.values() if one.protocol not in protocols]:
             del endpoints[other.endpoint]
-            reason = f"no core of this node serves the protocol {other.protocol}"
+            reason = f"this node has no core for the protocol {other.protocol}"
             failures[endpoint_key(other.endpoint)] = reason
     accounts: dict[Meter, Account] = {}
     for key, item in held.items.items():

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from agent.core.counting import Meter
+from agent.core.served import Served
 from agent.drivers.wireguard.driver import WireGuardDriver
 from agent.drivers.wireguard.options import Options
 from shared.endpoints import Rate
@@ -102,9 +103,9 @@ async def _single(driver: WireGuardDriver, crowd: list[Account]) -> list[Figure]
 async def _adopted(driver: WireGuardDriver, chosen: Options) -> list[Figure]:
     await driver.leave()
     following = WireGuardDriver(chosen)
-    took_s = await _timed(following.adopt)
+    took_s = await _timed(lambda: following.adopt(Served()))
     await following.leave()
-    await driver.adopt()
+    await driver.adopt(Served())
     return [_figure("wireguard: taken over by the next agent", took_s, "s")]
 
 

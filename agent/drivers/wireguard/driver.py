@@ -41,8 +41,8 @@ class WireGuardDriver(base.Driver):
         self._started = False
         self.limitations: tuple[str, ...] = choice.limitations(chosen, self.backend)
 
-    async def adopt(self) -> base.Adopted | None:
-        """Take over the interfaces that an earlier agent left; None when none is left."""
+    async def adopt(self, _expected: Served) -> base.Adopted | None:
+        """Take over the interfaces that an earlier agent left; None when none is left. They tell all."""
         async with self._life:
             for path in register.found(self._options.run_dir):
                 found = await making.adopt(self._options, path)
@@ -168,6 +168,10 @@ class WireGuardDriver(base.Driver):
         """Who has a session now, from each address he was heard from."""
         self._running()
         return [one for found in await self._of_all(lambda interface: interface.sessions()) for one in found]
+
+    async def intruders(self) -> Mapping[EndpointId, str]:
+        """None: the port of an interface is the kernel's or one process's alone."""
+        return {}
 
     async def served(self) -> Served:
         """What the interfaces themselves say. One that has lost its address or its NAT gets it back."""

@@ -11,6 +11,9 @@ from shared.names import MAX_ID, EndpointId
 SOCKETS = Path("/var/run/wireguard")
 
 
+Choice = Literal["auto", "kernel", "userspace"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Raises ValueError, in words, for a combination that could not work.
@@ -25,7 +28,7 @@ class Options:
     run_dir: Path
     lock_file: Path | None = None
     fence_s: float = 60.0
-    backend: Literal["auto", "kernel", "userspace"] = "auto"
+    backend: Choice = "auto"
     prefix: str = "tg"
     binary: str = "wireguard-go"
 

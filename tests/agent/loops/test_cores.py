@@ -133,7 +133,7 @@ def test_an_endpoint_of_a_protocol_that_no_core_serves_is_told_as_failed(tmp_pat
         collector = staffed()
         node = await booted(tmp_path, collector, MemoryDriver())
         await SyncLoop(node).once()
-        assert "no core of this node serves" in str(collector.outcomes["endpoint/2"].error)
+        assert "has no core for the protocol" in str(collector.outcomes["endpoint/2"].error)
         assert collector.outcomes["account/1/1"].error is None
         await ended(node)
 

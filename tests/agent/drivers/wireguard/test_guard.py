@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.core.served import Served
 from agent.drivers.wireguard import guard, register
 from tests.agent.drivers.wireguard import rig
 from tests.kit import netns, waiting, wireguard
@@ -45,7 +46,7 @@ def test_users_are_cut_off_when_no_agent_is_left_and_counts_wait_for_the_next_on
             assert not up.passes()
             with _agent(tmp_path):
                 async with rig.another(at.chosen) as following:
-                    adopted = await following.adopt()
+                    adopted = await following.adopt(Served())
                     assert adopted is not None
                     assert adopted.served.accounts == {}
                     assert (await following.read())[0].counts[ANNA.meter].up >= counted.up

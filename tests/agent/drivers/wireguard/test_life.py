@@ -77,7 +77,7 @@ def test_an_agent_killed_under_load_leaves_sessions_for_the_next_one(tmp_path: P
                 child.kill()
                 child.wait()
                 async with rig.another(at.chosen) as following:
-                    adopted = await following.adopt()
+                    adopted = await following.adopt(Served())
                     assert adopted is not None
                     assert not adopted.stale
                     expected = {
@@ -109,7 +109,7 @@ def test_who_was_blocked_is_still_so_for_the_next_agent_and_what_he_sends_is_nob
             for _ in range(20):
                 up.throw(1000)
             async with rig.another(at.chosen) as following:
-                adopted = await following.adopt()
+                adopted = await following.adopt(Served())
                 assert adopted is not None
                 assert adopted.served.accounts == {}
                 (reading,) = await following.read()
@@ -129,7 +129,7 @@ def test_a_register_that_is_lost_lets_the_interface_be_made_anew(tmp_path: Path)
         await at.driver.leave()
         path.unlink()
         async with rig.another(at.chosen) as following:
-            assert await following.adopt() is None
+            assert await following.adopt(Served()) is None
             await following.start(wireguard.serving(at.endpoint, ANNA.account()))
             programs.gone(daemon)
             assert set((await following.served()).accounts) == {ANNA.meter}
@@ -243,7 +243,7 @@ def test_a_socket_that_a_killed_daemon_left_is_no_hindrance(tmp_path: Path) -> N
         programs.kill(_daemon(at))
         assert (options.SOCKETS / f"{at.interface}.sock").exists()
         async with rig.another(at.chosen) as following:
-            assert await following.adopt() is None
+            assert await following.adopt(Served()) is None
             await following.start(wireguard.serving(at.endpoint, ANNA.account()))
             assert set((await following.served()).accounts) == {ANNA.meter}
             await following.stop()
