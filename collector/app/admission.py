@@ -11,7 +11,7 @@ from collector.app import lending
 from collector.domain import standing
 from collector.domain.columns import NONE, Columns
 from collector.domain.lane import ENDLESS, Source
-from collector.store import users
+from collector.store import admission
 from collector.store.hot import Hot
 from collector.store.session import Session
 from shared.messages import Usage
@@ -23,7 +23,7 @@ def readmit(session: Session, source: Source, rows: Iterable[tuple[int, Usage]],
     hot, forgotten = session.hot, _forgotten(session, source, rows)
     if not forgotten:
         return False
-    found = users.admissible(session, forgotten, now_ms)
+    found = admission.admissible(session, forgotten, now_ms)
     limited = {one.borrower.id: one.borrower for one in found if one.limited}
     quiet = lending.quiet(session, source, limited, now_ms) if limited else {}
     for one in found:
