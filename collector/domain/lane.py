@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from collector.domain.columns import NONE, Columns
 from shared.messages import Usage
-from shared.names import EndpointId, ManagerId
+from shared.names import EndpointId, ManagerId, UserId
 
 #: The room of a user whom no bytes concern: no limit of his own or above him.
 ENDLESS = 2**62
@@ -90,10 +90,12 @@ def take(  # noqa: C901, PLR0912 - one loop: a call a row would cost more than t
     careful: list[tuple[int, Usage]] = []
     billed: dict[int, tuple[int, int]] = {}
     number, fast, meters = source.number, source.fast_bytes, source.meters
-    users, quiets, shifts = meters.users, meters.quiet, meters.shifts
-    rooms, managers = people.rooms, people.managers
+    users, quiets, shifts, rooms = meters.users, meters.quiet, meters.shifts, people.rooms
     begun = people.begun if at_ms < now_ms else None
-    place, last, count, of, factor, (ups, downs) = NONE, NONE, len(users), NONE, 0, _NOWHERE
+    place, count, factor, (ups, downs) = NONE, len(users), 0, _NOWHERE
+    # What the row before named: a node may name anything.
+    last: UserId | None = None
+    of: EndpointId | None = None
     for placed in rows:
         row = placed[1]
         user, endpoint, up, down = row.user, row.endpoint, row.up, row.down
@@ -133,7 +135,7 @@ def take(  # noqa: C901, PLR0912 - one loop: a call a row would cost more than t
         if shifts:
             billed_up, billed_down = meters.billed(user, endpoint, up, down)
         moved.append((number, user, endpoint, up, down, billed_up, billed_down, now_ms))
-        if manager := managers[user]:
+        if manager := people.managers[user]:
             of_up, of_down = billed.get(manager, (0, 0))
             billed[manager] = (of_up + more_up, of_down + more_down)
     return Taken(moved, {ManagerId(manager): sums for manager, sums in billed.items()}, careful)

@@ -1,6 +1,6 @@
 """The fast lane finds every meter, in whatever order rows come."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collector.domain import lane
@@ -14,6 +14,7 @@ meters = st.sets(st.tuples(st.integers(1, 9), st.sampled_from(sorted(FACTORS))))
 named = st.lists(st.tuples(st.integers(-2, 12), st.integers(1, 3)), unique=True)
 
 
+@example(known=set(), admitted=set(), named=[(-1, 1)])
 @given(known=meters, admitted=st.sets(st.integers(1, 9)), named=named)
 def test_rows_of_known_meters_of_the_admitted_are_taken_and_no_others(
     known: set[tuple[int, int]], admitted: set[int], named: list[tuple[int, int]]
