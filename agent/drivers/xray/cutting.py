@@ -182,14 +182,19 @@ class Cutter:
         """Connections of theirs that carry somebody who is online and not to be cut himself."""
         if not known.sharers:
             return {}
-        neighbours = await self._api.online_users() - emails.keys()
+        online = await self._api.online_users()
         found: dict[str, set[sockets.Peer]] = {}
         for email, sharers in known.sharers.items():
-            if carrying := {peer for peer, others in sharers.items() if others & neighbours or _local(peer)}:
+            others = {peer: of - emails.keys() for peer, of in sharers.items()}
+            if carrying := {p for p, of in others.items() if of and (of & online or self._blind(p))}:
                 found[email] = carrying
                 progress.why[email] = SHARED
                 self.sharing.add(emails[email].endpoint)
         return found
+
+    def _blind(self, peer: sockets.Peer) -> bool:
+        """Whether nobody can tell who is online from there, as from the loopback address itself."""
+        return not self._api.tells_online or sockets.address(peer) in (b"\x7f\0\0\1", bytes(15) + b"\1")
 
     async def _unnamed(
         self, online: AbstractSet[str], emails: Mapping[str, counting.Meter], progress: _Progress
@@ -258,11 +263,6 @@ def unnamed(
 def _owned(known: Mapping[str, AbstractSet[sockets.Peer]], endpoint: EndpointId) -> set[sockets.Peer]:
     tail = f"-{labels.tag(endpoint)}"
     return {peer for email, peers in known.items() if email.endswith(tail) for peer in peers}
-
-
-def _local(peer: sockets.Peer) -> bool:
-    """Whether it is the loopback address itself, from which Xray has nobody online."""
-    return sockets.address(peer) in (b"\x7f\0\0\1", bytes(15) + b"\1")
 
 
 def _addresses(peers: Iterable[sockets.Peer]) -> set[bytes]:

@@ -53,15 +53,19 @@ class Datagrams:
 
     async def bar(self, clients: Mapping[Meter, tuple[int, AbstractSet[sockets.Peer]]]) -> bool:
         """Block these clients, each on a port; whether it was done."""
-        if self.refusal:
+        wanted = {meter: (port, barrier.Wanted(peers)) for meter, (port, peers) in clients.items()}
+        if self.refusal or not await self._block(_by_port(wanted.values())):
             return False
+        # What is known is blocked at once; where else sessions of QUIC go takes longer to find out.
         links = await self._links({port for port, _ in clients.values()})
-        wanted = {
-            meter: (port, barrier.Kinship(links.get(port, ())).of(peers))
+        further = {
+            meter: (port, barrier.Kinship(links[port]).of(peers))
             for meter, (port, peers) in clients.items()
+            if port in links
         }
-        if not await self._block(_by_port(wanted.values())):
+        if further and not await self._block(_by_port(further.values())):
             return False
+        wanted |= further
         now_s = asyncio.get_running_loop().time()
         self._barred = {meter: barred for meter, barred in self._barred.items() if barred.until_s > now_s}
         for meter, (port, whom) in wanted.items():

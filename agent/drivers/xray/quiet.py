@@ -18,6 +18,8 @@ from shared.names import EndpointId
 class QuietApi(rpc.Api):
     """A connection to such a core."""
 
+    tells_online = False
+
     def __init__(self, socket_path: Path, dialect: dialects.Dialect) -> None:
         super().__init__(socket_path, dialect.name)
         self._dialect = dialect

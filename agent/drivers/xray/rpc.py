@@ -45,6 +45,9 @@ class _MissingError(base.DriverError):
 class Api:
     """A connection to one running Xray; of no use any more once that process has ended."""
 
+    #: Whether it can be asked who is online.
+    tells_online = True
+
     def __init__(self, socket_path: Path, spelled: Callable[[str], str] = str) -> None:
         """`spelled` is what the core calls what Xray calls so."""
         self._channel = grpc.aio.insecure_channel(f"unix:{socket_path}", options=_OPTIONS)

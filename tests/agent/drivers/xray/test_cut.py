@@ -39,6 +39,15 @@ class Forgetful(control.Control):
         return control.Known(kept)
 
 
+class Sharing(control.Control):
+    """A host that heard of somebody else on every connection."""
+
+    async def known(self, emails: Iterable[str] | None) -> control.Known:
+        known = await super().known(emails)
+        others = {email: dict.fromkeys(peers, frozenset({"u2-e1"})) for email, peers in known.streams.items()}
+        return control.Known(known.streams, sharers=others)
+
+
 class Nowhere:
     """A place without clients on UDP."""
 
@@ -140,6 +149,21 @@ def test_a_connection_nobody_was_named_for_is_found_by_elimination(tmp_path: Pat
                 assert await lost.ended()
                 for tunnel in (neighbour, far):
                     assert await tunnel.get("/bytes/10") == 10
+
+    asyncio.run(scenario())
+
+
+def test_where_nobody_tells_who_is_online_a_connection_that_was_shared_is_left_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig.running(tmp_path, 1, 2) as lab, lab.api() as api, lab.tunnel(1) as tunnel:
+            assert await tunnel.get("/bytes/10") == 10
+            await rig.until(lambda: lab.heard(1))
+            api.tells_online = False
+            shared = {EndpointId(1): carriers.Carriers(port=lab.port, shared=True)}
+            cutter = cutting.Cutter(api, Sharing(lab.chosen.control), shared, Nowhere())
+            assert await cutter.cut([rig.meter(1)]) == base.Cut(0, left=True)
+            assert cutter.sharing == {1}
+            assert await tunnel.get("/bytes/10") == 10
 
     asyncio.run(scenario())
 

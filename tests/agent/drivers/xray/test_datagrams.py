@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from unittest import mock
 
+import msgspec
 import pytest
 
 from agent.drivers import nft
 from agent.drivers.xray import barrier, control, sockets
+from shared.names import EndpointId
 from tests.agent.drivers.xray import carried, rig, ways
 from tests.kit import lab as places
 from tests.kit import socks, vless
@@ -54,6 +57,8 @@ def test_datagrams_of_a_cut_user_stop_both_ways_and_a_neighbour_s_go_on(
             async with cut.datagrams() as anew:
                 assert not await anew.answered(within_s=0.5)
                 assert await neighbour.works()
+            assert await lab.driver.add([ways.account(1)]) == {}
+            assert await asking.answered(within_s=3)
 
     carried.run(scenario)
 
@@ -176,6 +181,28 @@ async def _drain(tunnel: vless.Tunnel) -> None:
     with contextlib.suppress(ConnectionError):
         while await tunnel.take():
             continue
+
+
+def test_an_endpoint_that_was_placed_later_is_cut_on_as_well(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        port = rig.free_port()
+        later = msgspec.structs.replace(ways.endpoint(ways.HYSTERIA, port), endpoint=EndpointId(2))
+        account = msgspec.structs.replace(ways.account(1), endpoint=later.endpoint)
+        async with carried.running(tmp_path, ways.PLAIN, 1) as lab:
+            assert await lab.driver.place(later, [account]) == {}
+            hysteria = dataclasses.replace(lab, way=ways.HYSTERIA)
+            async with hysteria.client(1, port=port) as client, client.tunnel() as tunnel:
+                assert await tunnel.get("/bytes/10") == 10
+                await rig.until(lambda: lab.heard(1))
+                assert len(await lab.driver.sessions()) == 1
+                await lab.driver.block([rig.meter(1, 2)])
+                cut = await lab.driver.cut([rig.meter(1, 2)])
+                assert (cut.ended, cut.left) == (1, False)
+                assert not await client.works(within_s=0.5)
+            await lab.driver.withdraw(later.endpoint)
+            assert not _tables()
+
+    carried.run(scenario)
 
 
 def test_without_the_packet_filter_a_cut_says_that_it_is_not_one(tmp_path: Path) -> None:
