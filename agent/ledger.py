@@ -123,9 +123,9 @@ class Ledger:
         self.marked = self.marked or bool(left)
         self.confirmed.difference_update(changed)
         grown = {
-            which: new.total
+            which: Count(new.up, new.down)
             for which, new in changed.items()
-            if (old := before.get(which)) is None or new.up != old.up or new.down != old.down
+            if (old := before.get(which)) is None or new[:2] != old[:2]
         }
         self._standings.update(changed)
         return grown

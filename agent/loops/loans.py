@@ -181,6 +181,9 @@ class Loans:
 
     def _sum(self, user: UserId) -> Moved:
         totals = self.totals[user].values()
+        if len(totals) == 1:
+            (only,) = totals
+            return Moved(only.up, only.down)
         return Moved(sum(one.up for one in totals), sum(one.down for one in totals))
 
     def _bar(self) -> None:
