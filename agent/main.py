@@ -12,7 +12,6 @@ from typing import cast
 
 from agent import geo, identity, ledger, lock, release
 from agent.drivers.base import Driver, DriverError
-from agent.drivers.wireguard import choice
 from agent.drivers.wireguard import options as wireguard_options
 from agent.drivers.wireguard.driver import WireGuardDriver
 from agent.drivers.xray.driver import XrayDriver
@@ -66,10 +65,7 @@ def _wireguard(settings: Settings) -> list[Driver]:
         fence_s=settings.fence_s,
         backend=cast("wireguard_options.Choice", settings.wireguard),
     )
-    driver = WireGuardDriver(chosen)
-    # A node that has none of it is not told again and again what it lacks.
-    missing = settings.wireguard == "auto" and not choice.available(chosen, driver.backend)
-    return [] if missing else [driver]
+    return [WireGuardDriver(chosen)]
 
 
 def run(settings: Settings) -> None:

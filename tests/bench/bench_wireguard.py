@@ -103,7 +103,7 @@ async def _single(driver: WireGuardDriver, crowd: list[Account]) -> list[Figure]
 async def _adopted(driver: WireGuardDriver, chosen: Options) -> list[Figure]:
     await driver.leave()
     following = WireGuardDriver(chosen)
-    took_s = await _timed(lambda: following.adopt(Served()))
+    took_s = await _timed(partial(following.adopt, Served()))
     await following.leave()
     await driver.adopt(Served())
     return [_figure("wireguard: taken over by the next agent", took_s, "s")]

@@ -33,5 +33,5 @@ def limitations(chosen: options.Options, runs: peers.Backend) -> tuple[str, ...]
     if network.lacks("tc"):
         found.append("Speed limits of WireGuard users are not kept: install the package iproute2.")
     if network.lacks("nft"):
-        found.append("WireGuard users cannot reach the world under the node's address: install nftables.")
+        found.append("Endpoints of WireGuard that masquerade cannot be served: install the package nftables.")
     return tuple(found)

@@ -6,15 +6,15 @@ cannot do, as when its process died, is said for it and done for the others.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from agent.core.counting import Meter, Reading
 from agent.core.served import Served, Status
 from agent.core.sessions import Session
 from agent.drivers import base
-from agent.drivers.wireguard import choice, making, options, ports, register
-from agent.drivers.wireguard.interface import Interface
+from agent.drivers.wireguard import choice, making, options, peers, ports, register
+from agent.drivers.wireguard.interface import Interface, by_endpoint
 from shared import logs
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId
@@ -32,17 +32,20 @@ class WireGuardDriver(base.Driver):
 
     def __init__(self, chosen: options.Options) -> None:
         self._options = chosen
-        self.backend = choice.backend(chosen)
+        if chosen.backend == "kernel":
+            choice.backend(chosen)
+        #: Asked for when there is an endpoint to serve: a node without one is left alone.
+        self._backend: peers.Backend | None = None
         self._interfaces: dict[EndpointId, Interface] = {}
         self._life = asyncio.Lock()
         self._changed = asyncio.Event()
         self._told: set[str] = set()
         self._last_words: list[Reading] = []
         self._started = False
-        self.limitations: tuple[str, ...] = choice.limitations(chosen, self.backend)
+        self.limitations: tuple[str, ...] = ()
 
-    async def adopt(self, _expected: Served) -> base.Adopted | None:
-        """Take over the interfaces that an earlier agent left; None when none is left. They tell all."""
+    async def adopt(self, expected: Served) -> base.Adopted | None:
+        """Take over the interfaces that an earlier agent left; None when none is left."""
         async with self._life:
             for path in register.found(self._options.run_dir):
                 found = await making.adopt(self._options, path)
@@ -50,9 +53,11 @@ class WireGuardDriver(base.Driver):
                     self._keep(found)
             if not self._interfaces:
                 return None
+            await self._choose()
             self._started = True
         for interface in self._interfaces.values():
-            logs.event(LOGGER, logging.INFO, "wireguard_adopted", **_about(interface))
+            interface.recognise(expected.accounts)
+            logs.event(LOGGER, logging.INFO, "wireguard_adopted", **interface.about())
         return base.Adopted(await self.served(), stale=any(map(self._is_stale, self._interfaces.values())))
 
     async def start(self, served: Served) -> None:
@@ -76,11 +81,12 @@ class WireGuardDriver(base.Driver):
             raise base.DriverError("; ".join(failed))
 
     async def stop(self) -> None:
-        """Remove all interfaces, also those that an earlier agent left."""
+        """Remove all interfaces, also those that an earlier agent left. They have been read."""
         async with self._life:
             self._started = False
             for endpoint in list(self._interfaces):
-                await self._remove(endpoint)
+                await self._remove(endpoint, heard=True)
+            self._last_words.clear()
             for path in register.found(self._options.run_dir):
                 await making.clear(self._options, path.name.removesuffix(register.SUFFIX))
 
@@ -115,19 +121,19 @@ class WireGuardDriver(base.Driver):
     async def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
         """Serve these too; what differs from what is served is changed, without a new handshake."""
         refused: dict[Meter, str] = {}
-        for endpoint, theirs in _by_endpoint(accounts, lambda one: one.endpoint).items():
+        for endpoint, theirs in by_endpoint(accounts).items():
             interface = self._interfaces.get(endpoint)
             if interface is None:
                 reason = f"endpoint {endpoint} is not served on this node"
                 refused |= {Meter(one.user, one.endpoint): reason for one in theirs}
             else:
-                refused |= await asyncio.to_thread(_living(interface).add, theirs)
+                refused |= await asyncio.to_thread(interface.living().add, theirs)
         return refused
 
     async def block(self, meters: Sequence[Meter]) -> dict[Meter, str]:
         """Let nothing of these pass; sessions and counters stay."""
         failed: dict[Meter, str] = {}
-        for endpoint, theirs in _by_endpoint(meters, lambda one: one.endpoint).items():
+        for endpoint, theirs in by_endpoint(meters).items():
             interface = self._interfaces.get(endpoint)
             if interface is None or not interface.lives:
                 continue
@@ -142,7 +148,7 @@ class WireGuardDriver(base.Driver):
     async def cut(self, meters: Sequence[Meter]) -> base.Cut:
         """There is nothing left to end of whoever is blocked; whoever is not is blocked now."""
         left = bool(await self.block(meters))
-        for endpoint, theirs in _by_endpoint(meters, lambda one: one.endpoint).items():
+        for endpoint, theirs in by_endpoint(meters).items():
             interface = self._interfaces.get(endpoint)
             if interface is None or not interface.lives:
                 continue
@@ -169,8 +175,8 @@ class WireGuardDriver(base.Driver):
         self._running()
         return [one for found in await self._of_all(lambda interface: interface.sessions()) for one in found]
 
-    async def intruders(self) -> Mapping[EndpointId, str]:
-        """None: the port of an interface is the kernel's or one process's alone."""
+    async def intruders(self) -> dict[EndpointId, str]:
+        """None ever: a UDP port that WireGuard has is nobody else's."""
         return {}
 
     async def served(self) -> Served:
@@ -197,19 +203,17 @@ class WireGuardDriver(base.Driver):
         """Whether every interface is there and answers, within two seconds."""
         if not self._started:
             return Status(running=False, problem="WireGuard has not been started")
-        problems: list[str] = []
-        running = True
+        problems, running = list[str](), True
         for endpoint, interface in list(self._interfaces.items()):
             try:
-                await asyncio.to_thread(_living(interface).device.ping)
+                await asyncio.to_thread(interface.living().device.ping)
             except base.CoreDownError as error:
                 running = False
                 problems.append(f"endpoint {endpoint}: {error}")
             except base.DriverError as error:
                 problems.append(f"endpoint {endpoint}: {error}")
-        return Status(
-            running=running, version=choice.VERSIONS[self.backend], problem="; ".join(problems) or None
-        )
+        version = choice.VERSIONS[self._backend] if self._backend else None
+        return Status(running=running, version=version, problem="; ".join(problems) or None)
 
     async def exited(self) -> str:
         """Wait until the process of an interface ends by itself; returns which and why."""
@@ -224,24 +228,30 @@ class WireGuardDriver(base.Driver):
 
     async def _bring(self, endpoint: Endpoint, accounts: Mapping[Meter, Account]) -> dict[Meter, str]:
         """Let the endpoint serve exactly these."""
-        there, answers = self._interfaces.get(endpoint.endpoint), True
+        there, heard = self._interfaces.get(endpoint.endpoint), False
         if there is not None and there.endpoint == endpoint and not self._is_stale(there):
             try:
-                await asyncio.to_thread(_living(there).device.ping)
+                await asyncio.to_thread(there.living().device.ping)
                 return await asyncio.to_thread(there.make_exact, accounts)
             except base.DriverError as error:
-                logs.event(LOGGER, logging.WARNING, "wireguard_replaced", **_about(there), reason=str(error))
-                answers = False
+                logs.event(LOGGER, logging.WARNING, "wireguard_replaced", **there.about(), reason=str(error))
+                heard = True
         if there is not None:
-            await self._remove(endpoint.endpoint, answers=answers)
-        made, refused = await making.make(self._options, self.backend, endpoint, list(accounts.values()))
+            await self._remove(endpoint.endpoint, heard=heard)
+        runs = self._backend or await self._choose()
+        made, refused = await making.make(self._options, runs, endpoint, list(accounts.values()))
         self._keep(made)
-        logs.event(LOGGER, logging.INFO, "wireguard_started", **_about(made))
+        logs.event(LOGGER, logging.INFO, "wireguard_started", **made.about())
         return refused
 
     def _is_stale(self, interface: Interface) -> bool:
-        """Whether it is of another back end than the operator has chosen since."""
-        return interface.device.backend != self.backend
+        """Whether the operator has chosen another back end since."""
+        return self._options.backend not in ("auto", interface.device.backend)
+
+    async def _choose(self) -> peers.Backend:
+        self._backend = runs = await asyncio.to_thread(choice.backend, self._options)
+        self.limitations = choice.limitations(self._options, runs)
+        return runs
 
     def _keep(self, interface: Interface) -> None:
         self._interfaces[interface.endpoint.endpoint] = interface
@@ -249,16 +259,16 @@ class WireGuardDriver(base.Driver):
             interface.daemon.tell(self._changed)
         self._changed.set()
 
-    async def _remove(self, endpoint: EndpointId, *, answers: bool = True) -> None:
+    async def _remove(self, endpoint: EndpointId, *, heard: bool = False) -> None:
         interface = self._interfaces.pop(endpoint, None)
         if interface is None:
             return
-        if interface.lives and answers:
+        if interface.lives and not heard:
             try:
                 self._last_words += await asyncio.to_thread(interface.last_words)
             except base.DriverError as error:
                 logs.event(
-                    LOGGER, logging.WARNING, "wireguard_silent", **_about(interface), reason=str(error)
+                    LOGGER, logging.WARNING, "wireguard_silent", **interface.about(), reason=str(error)
                 )
         await making.remove(interface)
 
@@ -273,30 +283,12 @@ class WireGuardDriver(base.Driver):
         failures: list[base.DriverError] = []
         for interface in asked:
             try:
-                answers.append(await asyncio.to_thread(ask, _living(interface)))
+                answers.append(await asyncio.to_thread(ask, interface.living()))
             except base.DriverError as error:
                 failures.append(error)
         if failures and not answers:
             raise failures[0]
         return answers
-
-
-def _living(interface: Interface) -> Interface:
-    if not interface.lives:
-        raise base.CoreDownError(interface.daemon.reason() if interface.daemon else "it is gone")
-    return interface
-
-
-def _by_endpoint(many: Iterable[T], of: Callable[[T], EndpointId]) -> dict[EndpointId, list[T]]:
-    found: dict[EndpointId, list[T]] = {}
-    for one in many:
-        found.setdefault(of(one), []).append(one)
-    return found
-
-
-def _about(interface: Interface) -> dict[str, object]:
-    about = {"endpoint": interface.endpoint.endpoint, "interface": interface.name}
-    return about | {"backend": interface.device.backend, "generation": interface.device.generation}
 
 
 def _log_refused(refused: Mapping[Meter, str]) -> None:

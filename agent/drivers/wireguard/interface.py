@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from agent.core.counting import Meter, Reading
 from agent.core.sessions import Session
@@ -17,6 +18,9 @@ from agent.drivers.wireguard import books, checks, peers, register, shaping, sig
 from agent.drivers.wireguard.daemon import Daemon
 from shared import logs
 from shared.messages import Account, Endpoint
+from shared.names import EndpointId
+
+One = TypeVar("One", Account, Meter)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -58,6 +62,17 @@ class Interface:
     def lives(self) -> bool:
         """Whether its process runs, as far as it has one; an interface of the kernel is asked."""
         return self.daemon is None or not self.daemon.ended.is_set()
+
+    def living(self) -> "Interface":
+        """Itself; raises CoreDownError when its process is gone."""
+        if not self.lives:
+            raise base.CoreDownError(self.daemon.reason() if self.daemon else "it is gone")
+        return self
+
+    def about(self) -> dict[str, object]:
+        """What a log says of it."""
+        about = {"endpoint": self.endpoint.endpoint, "interface": self.name}
+        return about | {"backend": self.device.backend, "generation": self.device.generation}
 
     def add(self, accounts: Sequence[Account]) -> dict[Meter, str]:
         """Serve these too; returns the refused ones with the reason."""
@@ -160,6 +175,20 @@ class Interface:
         """Put it into the register. Raises DriverError when that is not possible."""
         self._register.begin(self._books)
 
+    def recognise(self, expected: Mapping[Meter, Account]) -> None:
+        """Tell of those who are served as expected as they were asked for, however that was spelt."""
+        with self._changing:
+            for entry in self._books.served():
+                account = expected.get(entry.wanted.meter)
+                if account is not None and self._is(entry.wanted, account):
+                    entry.account = books.normal(account)
+
+    def _is(self, wanted: checks.Wanted, account: Account) -> bool:
+        try:
+            return checks.wanted(account, self.link) == wanted
+        except ValueError:
+            return False
+
     def restore_limits(self) -> None:
         """Set the limits of everybody served anew, as after an adoption."""
         with self._changing:
@@ -193,6 +222,14 @@ class Interface:
 
     def _take(self, state: peers.State, asked_s: float) -> None:
         self._heard.note(self._books.read(state.peers, asked_s), asked_s)
+
+
+def by_endpoint(many: Iterable[One]) -> dict[EndpointId, list[One]]:
+    """These by the endpoint they are of."""
+    found: dict[EndpointId, list[One]] = {}
+    for one in many:
+        found.setdefault(one.endpoint, []).append(one)
+    return found
 
 
 def _told(entry: books.Entry) -> Account:

@@ -9,7 +9,7 @@ differs and nothing else.
 """
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.core.counting import Meter
@@ -80,9 +80,8 @@ class Limits:
         self._limits: dict[Meter, Limit] = {}
         self._minors: dict[Meter, int] = {}
         self._places: dict[str, _Place] = {}
-        self._taken: set[_Place] = set()
-        self._unused = iter(_CLASSES)
-        self._free: list[int] = []
+        self._classes = _Numbers(_CLASSES)
+        self._buckets: dict[tuple[_Family, int], _Numbers] = {}
 
     def base(self) -> list[str]:
         """What all limits hang on, for interfaces that have nothing of it."""
@@ -122,10 +121,10 @@ class Limits:
     def _set(self, meter: Meter, limit: Limit) -> list[str]:
         verb, places = "change", {}
         if meter not in self._limits:
-            verb, places = "add", {address: self._room(address) for address in limit.addresses}
-            self._minors[meter] = self._free_minor()
+            verb = "add"
+            places = self._room(limit.addresses)
             self._places |= places
-            self._taken |= set(places.values())
+            self._minors[meter] = self._classes.take()
         minor = self._minors[meter]
         self._limits[meter] = limit
         lines: list[str] = []
@@ -138,31 +137,53 @@ class Limits:
 
     def _drop(self, meter: Meter, limit: Limit) -> Iterator[str]:
         minor = self._minors.pop(meter)
-        self._free.append(minor)
         del self._limits[meter]
         places = [self._places.pop(address) for address in limit.addresses]
-        self._taken -= set(places)
+        self._give_back(places)
+        self._classes.give(minor)
         for side in self._sides:
             if side.rate(limit) is not None:
                 for place in places:
                     yield f"filter del dev {side.device} {_parent(place.family)} handle {place.handle} u32"
                 yield f"class del dev {side.device} classid 1:{minor:x}"
 
-    def _free_minor(self) -> int:
-        if self._free:
-            return self._free.pop()
-        minor = next(self._unused, None)
-        if minor is None:
+    def _room(self, addresses: Sequence[str]) -> dict[str, _Place]:
+        if not self._classes.left:
             raise ValueError(f"an interface carries at most {len(_CLASSES)} users with a speed limit")
-        return minor
+        places: dict[str, _Place] = {}
+        for address in addresses:
+            packed = ipaddress.ip_address(address).packed
+            family, bucket = (_FOUR if len(packed) == 4 else _SIX), packed[-1]  # noqa: PLR2004 - bytes of IPv4
+            nodes = self._buckets.setdefault((family, bucket), _Numbers(_NODES))
+            if not nodes.left:
+                self._give_back(places.values())
+                at_most = f"at most {len(_NODES)} limited addresses"
+                raise ValueError(f"{at_most} of an interface may end in the same byte")
+            places[address] = _Place(family, bucket, nodes.take())
+        return places
 
-    def _room(self, address: str) -> _Place:
-        packed = ipaddress.ip_address(address).packed
-        family, bucket = (_FOUR if len(packed) == 4 else _SIX), packed[-1]  # noqa: PLR2004 - bytes of IPv4
-        for node in _NODES:
-            if (place := _Place(family, bucket, node)) not in self._taken:
-                return place
-        raise ValueError(f"at most {len(_NODES)} limited addresses of an interface may end in the same byte")
+    def _give_back(self, places: Iterable[_Place]) -> None:
+        for place in places:
+            self._buckets[place.family, place.bucket].give(place.node)
+
+
+class _Numbers:
+    """Numbers of a range, each given to one at a time."""
+
+    def __init__(self, among: range) -> None:
+        self.left = len(among)
+        self._unused = iter(among)
+        self._returned: list[int] = []
+
+    def take(self) -> int:
+        """One that nobody has; only while some are `left`."""
+        self.left -= 1
+        return self._returned.pop() if self._returned else next(self._unused)
+
+    def give(self, number: int) -> None:
+        """Nobody has it any more."""
+        self.left += 1
+        self._returned.append(number)
 
 
 def _others(before: Limit, after: Limit) -> bool:

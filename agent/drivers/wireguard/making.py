@@ -32,6 +32,9 @@ from shared.messages import Account, Endpoint
 
 LOGGER = logging.getLogger(__name__)
 
+_LINGER_S = 1.0
+_LOOK_S = 0.01
+
 
 async def make(
     chosen: options.Options, backend: peers.Backend, endpoint: Endpoint, accounts: Sequence[Account]
@@ -84,6 +87,16 @@ async def adopt(chosen: options.Options, path: Path) -> Interface | None:
     return found
 
 
+async def _settled(name: str) -> network.Found | None:
+    """What is there under a name; the kernel is given a moment to remove what a dead daemon had."""
+    deadline_s = time.monotonic() + _LINGER_S
+    while True:
+        there = await asyncio.to_thread(network.link, name)
+        if there is None or there.kind != "tun" or time.monotonic() > deadline_s:
+            return there
+        await asyncio.sleep(_LOOK_S)
+
+
 def _take_over(chosen: options.Options, found: Interface) -> None:
     """Let it serve on; of one that was taken down whoever may be served must be let in anew."""
     marked = guard.mark(chosen.run_dir, found.name)
@@ -123,7 +136,7 @@ async def clear(chosen: options.Options, name: str) -> None:
         finally:
             left.close()
         await asyncio.to_thread(_sweep, name)
-    there = await asyncio.to_thread(network.link, name)
+    there = await _settled(name)
     if there is not None and not there.alias.startswith(kernel.ALIAS):
         raise base.DriverError(
             f"another program has made the interface {name}: remove it, or choose a prefix"

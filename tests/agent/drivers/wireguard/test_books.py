@@ -232,6 +232,17 @@ def test_the_register_has_no_secret_and_survives_a_line_that_was_cut_short(tmp_p
     assert bench.interface.accounts()[one.meter].peer == one.account().peer
 
 
+def test_the_next_agent_knows_who_is_served_as_expected_however_it_is_spelt(bench: Bench) -> None:
+    one, two = USERS[:2]
+    bench.interface.add([one.account(), two.account()])
+    bench.adopt()
+    spelt = _moved(one.account(), ("10.66.0.2", "FD66:0::0002"))
+    other = _moved(two.account(), ("10.66.0.77",))
+    bench.interface.recognise({one.meter: spelt, two.meter: other})
+    told = bench.interface.accounts()
+    assert told == {one.meter: books.normal(spelt), two.meter: books.normal(two.account())}
+
+
 def test_a_disk_that_is_full_stops_nobody_and_is_made_up_for(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,11 +5,12 @@ import errno
 import random
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from agent.drivers import base
-from agent.drivers.wireguard import kernel
+from agent.drivers.wireguard import choice, driver, kernel, options
 from agent.drivers.wireguard.peers import Change, block, remove
 from tests.agent.drivers.wireguard import samples
 from tests.kit import wg_module
@@ -129,3 +130,11 @@ def test_a_peer_that_has_not_changed_is_the_same_object_as_before(module: wg_mod
     after = under.state().peers
     assert after[idle] is before[idle]
     assert after[busy].rx == 2
+
+
+def test_a_back_end_that_is_forced_and_not_there_is_refused(tmp_path: Path) -> None:
+    if kernel.lacking() is None:
+        pytest.skip("this machine has the module")
+    with pytest.raises(ValueError, match="the kernel's WireGuard cannot be used here"):
+        driver.WireGuardDriver(options.Options(run_dir=tmp_path, backend="kernel"))
+    assert choice.backend(options.Options(run_dir=tmp_path)) == "userspace"

@@ -172,6 +172,23 @@ def test_what_was_counted_just_before_an_interface_went_is_in_the_next_reading(t
     rig.run(tmp_path, play, ANNA.account())
 
 
+def test_what_was_stopped_says_nothing_more(tmp_path: Path) -> None:
+    async def play(at: rig.Rig) -> None:
+        with at.client(ANNA), at.up(ANNA) as up:
+            wireguard.connected(up)
+            (before,) = await at.driver.read()
+            assert up.send(10, 1000) == 10
+            await at.driver.stop()
+            with pytest.raises(base.CoreDownError):
+                await at.driver.read()
+            await at.driver.start(wireguard.serving(at.endpoint, BEN.account()))
+            (after,) = await at.driver.read()
+            assert after.generation != before.generation
+            assert ANNA.meter not in after.counts
+
+    rig.run(tmp_path, play, ANNA.account())
+
+
 def test_a_start_touches_only_who_differs(tmp_path: Path) -> None:
     async def play(at: rig.Rig) -> None:
         with at.client(ANNA) as client, at.up(ANNA) as up:

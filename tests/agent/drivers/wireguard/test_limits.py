@@ -94,6 +94,14 @@ def test_an_address_that_is_given_on_leaves_before_it_comes() -> None:
     assert list(kernel.classes.values()) == [1000]
 
 
+def test_addresses_of_one_user_that_end_in_the_same_byte_have_places_of_their_own() -> None:
+    held, kernel = limits.Limits("tg1", "tg1u"), Kernel()
+    kernel.run(held.change({meter(2): Limit(("10.66.0.7", "10.66.1.7"), None, 1000)}))
+    assert len(kernel.filters) == 2
+    kernel.run(held.change({meter(2): None}))
+    assert not kernel.filters
+
+
 def test_who_finds_no_room_is_left_out_and_the_others_are_limited() -> None:
     held, kernel = limits.Limits("tg1", "tg1u"), Kernel()
     many: dict[Meter, Limit | None] = {

@@ -25,9 +25,12 @@ def test_paced_packets_are_counted_to_the_byte_in_both_directions(tmp_path: Path
             assert up.send(500, 100) == 500
             assert up.send(300, 1000) == 300
             assert down.send(200, 1371) == 200
+            sent = before.up + wireguard.on_the_wire(500, 100) + wireguard.on_the_wire(300, 1000)
+            # What arrives at the user is counted a moment after it was sent.
+            wanted = Count(sent, before.down + wireguard.on_the_wire(200, 1371))
+            await rig.until(lambda: _counts(at, wanted))
             after = await at.count(ANNA)
-            assert after.up - before.up == wireguard.on_the_wire(500, 100) + wireguard.on_the_wire(300, 1000)
-            assert after.down - before.down == wireguard.on_the_wire(200, 1371)
+            assert after == wanted
             assert six.send(100, 1000) == 100
             assert (await at.count(ANNA)).up - after.up == wireguard.on_the_wire(100, 1020)
 
@@ -230,6 +233,10 @@ def _pour(pipe: wireguard.Pipe, over: threading.Event) -> None:
 async def _more_than(at: rig.Rig, size: int) -> bool:
     count: Count = await at.count(ANNA)
     return count.up > size and count.down > size
+
+
+async def _counts(at: rig.Rig, wanted: Count) -> bool:
+    return await at.count(ANNA) == wanted
 
 
 async def _homes(at: rig.Rig) -> list[str]:
