@@ -99,6 +99,8 @@ def run(scenario: Callable[[], Coroutine[None, None, None]]) -> None:
     netns.make(namespace)
     try:
         with netns.entered(namespace):
+            # Packets as wires have them: TCP treats the loss of one of 64 kB as it treats nothing outside.
+            netns.ip("link", "set", "lo", "mtu", "1500")
             asyncio.run(scenario())
     finally:
         netns.remove(namespace)
