@@ -18,11 +18,6 @@ def backend(chosen: options.Options) -> peers.Backend:
     return "userspace" if lacking else "kernel"
 
 
-def available(chosen: options.Options, runs: peers.Backend) -> bool:
-    """Whether interfaces can be made at all."""
-    return (runs == "kernel" or shutil.which(chosen.binary) is not None) and not network.lacks("ip")
-
-
 def limitations(chosen: options.Options, runs: peers.Backend) -> tuple[str, ...]:
     """What cannot be done on this node, in sentences."""
     found: list[str] = []

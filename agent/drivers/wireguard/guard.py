@@ -6,6 +6,7 @@ whom it may; one guard runs for a run directory, and ends with the last interfac
 it runs as long as they do.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -31,13 +32,16 @@ def main(run_dir: Path, lock_file: Path, fence_s: float) -> int:
     if held is None:
         return 0
     check_s, never = min(_RETRY_S, fence_s / 4), threading.Event()
-    seen_s = time.monotonic()
+    seen_s, fenced = time.monotonic(), set[str]()
     while names := list(interfaces(run_dir)):
         if fence.agent_lives(str(lock_file)):
             seen_s = time.monotonic()
+            fenced.clear()
         elif time.monotonic() - seen_s >= fence_s:
-            for name in names:
+            # An agent that took one over, and was gone before it was seen, has removed the mark.
+            for name in [one for one in names if one not in fenced or not mark(run_dir, one).exists()]:
                 _fence(run_dir, lock_file, name)
+                fenced.add(name)
         never.wait(check_s)
     os.close(held)
     return 0
@@ -69,7 +73,7 @@ def runs(run_dir: Path) -> bool:
 
 
 def mark(run_dir: Path, name: str) -> Path:
-    """What says that an interface was taken down."""
+    """What says that an interface is being taken down; it is empty until that is done."""
     return run_dir / f"{name}{MARK_SUFFIX}"
 
 
@@ -85,11 +89,17 @@ def interfaces(run_dir: Path) -> Iterator[str]:
 
 def _fence(run_dir: Path, lock_file: Path, name: str) -> None:
     marked = mark(run_dir, name)
-    marked.touch(mode=0o600)
+    _note(marked, "")
     _set(name, "down")
+    _note(marked, "down\n")
     if fence.agent_lives(str(lock_file)):  # it came meanwhile, and may have taken the interface over already
         marked.unlink(missing_ok=True)
         _set(name, "up")
+
+
+def _note(marked: Path, text: str) -> None:
+    with contextlib.suppress(OSError):  # a disk that is full is no reason to serve on
+        marked.write_text(text, encoding="ascii")
 
 
 def _set(name: str, state: str) -> None:

@@ -39,10 +39,8 @@ def test_users_are_cut_off_when_no_agent_is_left_and_counts_wait_for_the_next_on
             await at.driver.leave()
             before.close()
             mark = guard.mark(at.chosen.run_dir, at.interface)
-            waiting.until(mark.exists, within_s=10, what="the fence")
-            waiting.until(
-                lambda: "UP" not in _flags(at.interface), within_s=5, what="the interface to be down"
-            )
+            waiting.until(lambda: mark.exists() and mark.read_text(), within_s=10, what="the fence")
+            assert "UP" not in _flags(at.interface)
             assert not up.passes()
             with _agent(tmp_path):
                 async with rig.another(at.chosen) as following:
