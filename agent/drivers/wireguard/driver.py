@@ -45,15 +45,22 @@ class WireGuardDriver(base.Driver):
         self.limitations: tuple[str, ...] = ()
 
     async def adopt(self, expected: Served) -> base.Adopted | None:
-        """Take over the interfaces that an earlier agent left; None when none is left."""
+        """Take over the interfaces that an earlier agent left; None when it had some and all are gone.
+
+        An agent that had none is followed with none: nothing was lost with it.
+        """
         async with self._life:
-            for path in register.found(self._options.run_dir):
+            left = register.found(self._options.run_dir)
+            for path in left:
                 found = await making.adopt(self._options, path)
                 if found is not None:
                     self._keep(found)
-            if not self._interfaces:
+                else:
+                    logs.event(LOGGER, logging.WARNING, "wireguard_gone", register=path.name)
+            if self._interfaces:
+                await self._choose()
+            elif left:
                 return None
-            await self._choose()
             self._started = True
         for interface in self._interfaces.values():
             interface.recognise(expected.accounts)

@@ -129,7 +129,7 @@ def test_a_register_that_is_lost_lets_the_interface_be_made_anew(tmp_path: Path)
         await at.driver.leave()
         path.unlink()
         async with rig.another(at.chosen) as following:
-            assert await following.adopt(Served()) is None
+            assert await following.adopt(Served()) == base.Adopted(Served())
             await following.start(wireguard.serving(at.endpoint, ANNA.account()))
             programs.gone(daemon)
             assert set((await following.served()).accounts) == {ANNA.meter}
@@ -137,6 +137,18 @@ def test_a_register_that_is_lost_lets_the_interface_be_made_anew(tmp_path: Path)
         assert not programs.is_alive(daemon)
 
     rig.run(tmp_path, play, ANNA.account())
+
+
+def test_an_agent_that_had_no_endpoint_is_taken_over_with_nothing(tmp_path: Path) -> None:
+    async def play(at: rig.Rig) -> None:
+        await at.driver.start(Served())
+        await at.driver.leave()
+        async with rig.another(at.chosen) as following:
+            assert await following.adopt(Served()) == base.Adopted(Served())
+            assert await following.read() == []
+            assert (await following.status()).problem is None
+
+    rig.run(tmp_path, play)
 
 
 def test_endpoints_come_and_go_without_touching_others(tmp_path: Path) -> None:
