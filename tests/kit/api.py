@@ -5,6 +5,7 @@ Every call opens its own TLS connection, so a collector that was killed and came
 
 import contextlib
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,13 @@ class Api:
 
     def call(self, method: str, path: str, body: Answer | None = None, *, token: str | None = None) -> Any:  # noqa: ANN401 - what JSON may be
         """One request; raises ApiError when it is refused, httpx.TransportError when it is not heard."""
-        bearer = token if token is not None else self._admin_token()
-        answer = self._send(method, path, body, bearer)
-        if answer.status_code == httpx.codes.UNAUTHORIZED and token is None:
-            self._token = None
-            answer = self._send(method, path, body, self._admin_token())
-        return _read(answer)
+        return _read(self._answer(method, path, body, token))
+
+    def text(self, path: str) -> str:
+        """A document that is not JSON; raises as `call` does."""
+        answer = self._answer("GET", path, None, None)
+        _read(answer)
+        return answer.text
 
     def answers(self) -> bool:
         """Whether the collector answers HTTP at all."""
@@ -68,6 +70,14 @@ class Api:
     def create_endpoint(self, node: int, name: str, port: int, listen: str) -> Answer:
         body = {"name": name, "protocol": "vless", "port": port, "listen": listen}
         return self._object("POST", f"/nodes/{node}/endpoints", body)
+
+    def create_tunnel(self, node: int, host: str, port: int, addresses: Sequence[str]) -> Answer:
+        options = {"type": "wireguard", "addresses": list(addresses)}
+        body = {"name": "tunnel", "protocol": "wireguard", "port": port, "host": host, "options": options}
+        return self._object("POST", f"/nodes/{node}/endpoints", body)
+
+    def wireguard_file(self, user: int, endpoint: int) -> str:
+        return self.text(f"/users/{user}/wireguard/{endpoint}/config")
 
     def create_user(self, name: str, **wanted: object) -> Answer:
         return self._object("POST", "/users", {"name": name, **wanted})
@@ -111,6 +121,13 @@ class Api:
         if not isinstance(found, list):
             raise TypeError(f"GET {path} answered {answer!r}, not a list")
         return found
+
+    def _answer(self, method: str, path: str, body: Answer | None, token: str | None) -> httpx.Response:
+        answer = self._send(method, path, body, token if token is not None else self._admin_token())
+        if answer.status_code == httpx.codes.UNAUTHORIZED and token is None:
+            self._token = None
+            answer = self._send(method, path, body, self._admin_token())
+        return answer
 
     def _admin_token(self) -> str:
         if self._token is None:

@@ -1,4 +1,4 @@
-"""A download through a SOCKS5 proxy that counts every byte: `python -m tests.kit.download …`.
+"""A download, through a SOCKS5 proxy or without, that counts every byte: `python -m tests.kit.download …`.
 
 Runs inside the client's namespace and says what happens as JSON lines on standard output: `progress`
 while bytes arrive, `mark` when a number of bytes was reached, `end` once. Bytes are those on the socket
@@ -69,13 +69,15 @@ class Transfer:
         sys.stdout.flush()
 
 
-def connect(proxy: tuple[str, int], target: tuple[str, int], *, timeout_s: float) -> socket.socket:
-    """A connection to the target through the proxy (RFC 1928, no authentication, IPv4).
+def connect(proxy: tuple[str, int] | None, target: tuple[str, int], *, timeout_s: float) -> socket.socket:
+    """A connection to the target, through the proxy if there is one (RFC 1928, no authentication, IPv4).
 
     Raises:
         OSError: the proxy could not be reached or refused.
     """
-    connection = socket.create_connection(proxy, timeout=timeout_s)
+    connection = socket.create_connection(proxy or target, timeout=timeout_s)
+    if proxy is None:
+        return connection
     connection.sendall(_SOCKS_HELLO)
     _exactly(connection, 2)
     host, port = target
@@ -107,10 +109,9 @@ def main() -> None:
     """Download once and say how it went; the exit status is 0 whatever became of it."""
     arguments = _parser().parse_args()
     transfer = Transfer(arguments.mark)
+    proxy = _address(arguments.socks) if arguments.socks else None
     try:
-        connection = connect(
-            _address(arguments.socks), _address(arguments.target), timeout_s=arguments.timeout
-        )
+        connection = connect(proxy, _address(arguments.target), timeout_s=arguments.timeout)
     except TimeoutError:
         _end(transfer, "stalled")
         return
@@ -133,7 +134,7 @@ def _end(transfer: Transfer, how: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.kit.download", description=__doc__)
-    parser.add_argument("--socks", required=True, metavar="HOST:PORT")
+    parser.add_argument("--socks", metavar="HOST:PORT", help="directly without one")
     parser.add_argument("--target", required=True, metavar="ADDRESS:PORT")
     parser.add_argument("--path", required=True)
     parser.add_argument("--mark", type=int, help="say when this many bytes, both ways, have passed")

@@ -28,13 +28,15 @@ HOMES = ("home", "cafe")
 class Wishes:
     """How a fleet shall differ from the usual.
 
-    More settings; an endpoint for IP of both versions; what agent and collector say to each other recorded.
+    More settings; an endpoint for IP of both versions; what agent and collector say to each other recorded;
+    WireGuard on the node (tests.kit.tunnels).
     """
 
     collector: Mapping[str, str] = field(default_factory=dict)
     agent: Mapping[str, str] = field(default_factory=dict)
     both_versions: bool = False
     recorded: bool = False
+    tunnels: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,11 @@ def _built(
         more=wishes.collector,
     )
     agent = servers.Agent(
-        running=running, place=places["node"], directory=directory / "agent", more=wishes.agent
+        running=running,
+        place=places["node"],
+        directory=directory / "agent",
+        more=wishes.agent,
+        tunnels=wishes.tunnels,
     )
     afterwards.callback(agent.end_core)
     first = collector.cli("init")

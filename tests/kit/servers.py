@@ -7,12 +7,15 @@ imported here.
 import contextlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.kit import lab, programs
+
+#: wireguard-go and `wg` know one directory for all namespaces of a machine.
+_OWN_SOCKETS = 'mkdir -p /var/run/wireguard && mount --bind "$0" /var/run/wireguard && exec "$@"'
 
 
 @dataclass(kw_only=True)
@@ -59,7 +62,7 @@ class Collector:
 
 @dataclass(kw_only=True)
 class Agent:
-    """The agent's process and its directories."""
+    """The agent's process and its directories; with `tunnels` it may serve WireGuard, which needs root."""
 
     running: programs.Programs
     place: lab.Place
@@ -67,6 +70,7 @@ class Agent:
     name: str = "agent"
     program: programs.Program | None = None
     more: Mapping[str, str] = field(default_factory=dict)
+    tunnels: bool = False
 
     def env(self) -> Mapping[str, str]:
         """Its settings: what the bytes come from is on a private address here."""
@@ -74,6 +78,7 @@ class Agent:
             "TIDEGATE_AGENT_STATE_DIR": str(self.directory / "state"),
             "TIDEGATE_AGENT_RUN_DIR": str(self.directory / "run"),
             "TIDEGATE_AGENT_ALLOW_PRIVATE_TARGETS": "yes",
+            **({"TIDEGATE_AGENT_WIREGUARD": "userspace"} if self.tunnels else {}),
             **self.more,
         }
 
@@ -84,9 +89,23 @@ class Agent:
 
     def start(self) -> programs.Program:
         """Run; returns at once."""
-        command = programs.python("agent.cli", "run")
+        command = self.beside_sockets(programs.python("agent.cli", "run"))
         self.program = self.running.start(self.name, command, place=self.place, env=self.env())
         return self.program
+
+    def beside_sockets(self, command: Sequence[str]) -> list[str]:
+        """The command where wireguard-go's sockets are this node's alone, as they would be on its machine."""
+        if not self.tunnels:
+            return list(command)
+        sockets = self.directory / "sockets"
+        sockets.mkdir(exist_ok=True)
+        return ["unshare", "--mount", "sh", "-c", _OWN_SOCKETS, str(sockets), *command]
+
+    def tunnel_counters(self, interface: str) -> dict[str, int]:
+        """What `wg` says each peer has sent and received together, by public key; empty without interface."""
+        command = self.beside_sockets(["wg", "show", interface, "transfer"])
+        rows = [line.split("\t") for line in programs.run(command, place=self.place).out.splitlines()]
+        return {key: int(received) + int(sent) for key, received, sent in rows}
 
     def kill(self) -> None:
         """End it as a power cut would."""
