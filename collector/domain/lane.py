@@ -83,7 +83,7 @@ def take(  # noqa: C901, PLR0912 - one loop: a call a row would cost more than t
 ) -> Taken:
     """Charge the rows that need no thought, in memory; the caller stores them or forgets everything.
 
-    They were used by `at_ms`, in the open hour; those of a period before the user's present one are left, too.
+    They were used by `at_ms`, in the open hour; those before the user's present period are left, too.
     """
     moved: list[tuple[int, ...]] = []
     careful: list[tuple[int, Usage]] = []
