@@ -57,15 +57,18 @@ def _xray(settings: Settings) -> XrayDriver:
 
 
 def _wireguard(settings: Settings) -> list[Driver]:
-    if settings.wireguard == "off":
-        return []
+    off = settings.wireguard == "off"
     chosen = wireguard_options.Options(
         run_dir=settings.run_dir / "wireguard",
         lock_file=settings.lock_file,
         fence_s=settings.fence_s,
-        backend=cast("wireguard_options.Choice", settings.wireguard),
+        backend="auto" if off else cast("wireguard_options.Choice", settings.wireguard),
     )
-    return [WireGuardDriver(chosen)]
+    driver = WireGuardDriver(chosen)
+    if off:
+        # It still takes down, after a last reading, what an earlier agent has left serving.
+        driver.protocols = frozenset()
+    return [driver]
 
 
 def run(settings: Settings) -> None:

@@ -185,6 +185,14 @@ def placed(running: Served, endpoint: Endpoint) -> Served:
     return Served({**running.endpoints, endpoint.endpoint: endpoint}, running.accounts)
 
 
+def without_endpoints(whole: Served, gone: Container[EndpointId]) -> Served:
+    """What is left without these endpoints and their accounts."""
+    return Served(
+        {key: one for key, one in whole.endpoints.items() if key not in gone},
+        {meter: one for meter, one in whole.accounts.items() if meter.endpoint not in gone},
+    )
+
+
 def withdrawn(running: Served, endpoint: EndpointId) -> Served:
     """What runs once this endpoint is closed."""
     return Served({key: e for key, e in running.endpoints.items() if key != endpoint}, running.accounts)

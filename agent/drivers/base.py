@@ -40,6 +40,14 @@ class RestartNeededError(DriverError):
     """The core can do this with a new start only, which ends every connection."""
 
 
+class PartlyServedError(DriverError):
+    """Some endpoints cannot be served, by the reason; the others are, with their accounts."""
+
+    def __init__(self, refused: Mapping[EndpointId, str]) -> None:
+        super().__init__("; ".join(refused.values()))
+        self.refused = refused
+
+
 @dataclass(frozen=True)
 class Adopted:
     """A core that was taken over, and what it serves; `stale` when it must be started anew to serve on."""
@@ -68,7 +76,7 @@ class Driver(Protocol):
         """Have the core serve exactly this, from a new start where it does not run as it ought to.
 
         What must be started anew has been read for the last time; what need not be is left alone. Raises
-        DriverError with the reason when it cannot.
+        DriverError with the reason when it cannot, PartlyServedError where the rest is served all the same.
         """
 
     async def stop(self) -> None:

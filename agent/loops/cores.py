@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from agent.core import plan
 from agent.core.counting import Meter
 from agent.core.served import Served
-from agent.drivers.base import CoreDownError, DriverError, RestartNeededError
+from agent.drivers.base import CoreDownError, DriverError, PartlyServedError, RestartNeededError
 from agent.ledger import LedgerError
 from agent.loops import obstacles
 from agent.loops.node import Core, Node, now_ms
@@ -89,6 +89,10 @@ async def start(node: Node, core: Core) -> None:
     wanted = node.wanted_of(core)
     try:
         await core.driver.start(wanted)
+    except PartlyServedError as error:
+        for endpoint, reason in error.refused.items():
+            obstacles.note(node, wanted.endpoints[endpoint], reason)
+        core.serving = plan.without_endpoints(wanted, error.refused.keys())
     except DriverError as error:
         logs.event(LOGGER, logging.ERROR, "start_refused", core=core.name, reason=str(error))
         await _start_carefully(node, core, wanted, good)

@@ -73,7 +73,7 @@ class WireGuardDriver(base.Driver):
         Accounts that cannot be served are left out and logged. Raises DriverError when an endpoint cannot be
         served; the others are then.
         """
-        failed: list[str] = []
+        refused: dict[EndpointId, str] = {}
         async with self._life:
             self._started = True
             for gone in [key for key in self._interfaces if key not in served.endpoints]:
@@ -83,9 +83,9 @@ class WireGuardDriver(base.Driver):
                 try:
                     _log_refused(await self._bring(endpoint, accounts))
                 except base.DriverError as error:
-                    failed.append(str(error))
-        if failed:
-            raise base.DriverError("; ".join(failed))
+                    refused[endpoint.endpoint] = str(error)
+        if refused:
+            raise base.PartlyServedError(refused)
 
     async def stop(self) -> None:
         """Remove all interfaces, also those that an earlier agent left. They have been read."""

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from agent import ledger
+from agent.core import plan
 from agent.core.counting import Meter
-from agent.drivers.base import DriverError, RestartNeededError
+from agent.core.served import Served
+from agent.drivers.base import DriverError, PartlyServedError, RestartNeededError
 from agent.drivers.memory import MemoryDriver
 from agent.loops import serving
 from agent.loops.heal import HealLoop
@@ -169,6 +171,32 @@ def test_what_only_a_new_start_can_change_restarts_that_core_after_a_last_readin
         assert driver.calls[-4:] == ["cut_all", "read", "start", "read"]
         assert driver.traffic(PROXIED, 1)
         assert tunnels.connections == {TUNNELLED: 1}
+        await ended(node)
+
+    asyncio.run(scenario())
+
+
+def test_a_core_that_serves_all_but_one_endpoint_at_its_start_is_not_started_again(tmp_path: Path) -> None:
+    class Partly(Tunnels):
+        async def start(self, served: Served) -> None:
+            bad = {key: "no such device" for key, one in served.endpoints.items() if one.port == 1}
+            await super().start(plan.without_endpoints(served, bad))
+            if bad:
+                raise PartlyServedError(bad)
+
+    async def scenario() -> None:
+        collector, tunnels = staffed(), Partly()
+        bad = Endpoint(endpoint=EndpointId(3), protocol="wireguard", port=1)
+        collector.want(bad, fleet.account(2, on=3))
+        node = await booted(tmp_path, collector, MemoryDriver(), tunnels)
+        await SyncLoop(node).once()
+        tunnels.crash()
+        await HealLoop(node, node.cores[1], check_s=5).once()
+        await SyncLoop(node).acknowledge()
+        assert tunnels.traffic(TUNNELLED, 1)
+        assert collector.outcomes["endpoint/3"].error == "no such device"
+        assert "not served by this node" in str(collector.outcomes["account/2/3"].error)
+        assert tunnels.calls.count("start") == 2
         await ended(node)
 
     asyncio.run(scenario())
