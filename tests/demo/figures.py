@@ -27,6 +27,17 @@ class Bill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tunnel:
+    """A WireGuard user's bytes, both ways: what arrived, what `wg` says at the node, what is charged."""
+
+    name: str
+    how: str
+    delivered_bytes: int
+    counted_bytes: int
+    billed_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outage:
     """The collector was killed and came back: bytes that passed without it, bytes billed before and after."""
 
@@ -38,7 +49,10 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Everything measured. `left_out` says what could not be proved here."""
+    """Everything measured. `left_out` says what could not be proved here.
+
+    `tunnel` is None where there is no WireGuard; `cut_judged` is false where a cut cannot be exact.
+    """
 
     cut_user: Bill
     neighbour: Bill
@@ -46,6 +60,8 @@ class Figures:
     cut_seen_ms: float | None
     cut_made_ms: float | None
     new_connection: str
+    tunnel: Tunnel | None = None
+    cut_judged: bool = True
     left_out: tuple[str, ...] = ()
 
 
@@ -75,18 +91,24 @@ def checks(figures: Figures) -> list[Check]:
         ),
         Check(f"{neighbour.name}'s download went on to its end", neighbour.how == "complete"),
     ]
-    return always if figures.left_out else [*always, *_cut_checks(figures)]
+    return [
+        *always,
+        *(_cut_checks(figures) if figures.cut_judged else ()),
+        *(_tunnel_checks(figures.tunnel) if figures.tunnel else ()),
+    ]
 
 
 def rows(figures: Figures) -> list[tuple[str, int, int, int, str]]:
     """Lines of the final table: user, delivered, billed, difference, verdict."""
-    return [_row(bill) for bill in (figures.cut_user, figures.neighbour)]
+    bills = [_row(bill) for bill in (figures.cut_user, figures.neighbour)]
+    return [*bills, _tunnel_row(figures.tunnel)] if figures.tunnel else bills
 
 
 def summary(figures: Figures, found: Sequence[Check]) -> dict[str, object]:
     """The last line: all figures, and `ok` only when every claim holds."""
     broken = [check.claim for check in found if not check.holds]
-    return {"ok": not broken, "broken": broken, **asdict(figures)}
+    measured = {name: value for name, value in asdict(figures).items() if name != "cut_judged"}
+    return {"ok": not broken, "broken": broken, **measured}
 
 
 def _cut_checks(figures: Figures) -> list[Check]:
@@ -96,6 +118,27 @@ def _cut_checks(figures: Figures) -> list[Check]:
         Check(f"{cut.name}'s client saw the cut in time", _within(figures.cut_seen_ms, CUT_SEEN_WITHIN_MS)),
         Check("the node made the cut in time", _within(figures.cut_made_ms, CUT_MADE_WITHIN_MS)),
     ]
+
+
+def _tunnel_checks(tunnel: Tunnel) -> list[Check]:
+    return [
+        Check(
+            f"{tunnel.name} is billed what wg counted at the node, to the byte",
+            tunnel.billed_bytes == tunnel.counted_bytes,
+        ),
+        Check(
+            f"{tunnel.name}'s tunnel delivered no more than was billed",
+            0 < tunnel.delivered_bytes <= tunnel.billed_bytes,
+        ),
+        Check(f"{tunnel.name}'s download over the tunnel went on to its end", tunnel.how == "complete"),
+    ]
+
+
+def _tunnel_row(tunnel: Tunnel) -> tuple[str, int, int, int, str]:
+    right = tunnel.billed_bytes == tunnel.counted_bytes
+    verdict = "as wg counted, packets and all" if right else "WRONG: wg counted otherwise"
+    more = tunnel.billed_bytes - tunnel.delivered_bytes
+    return tunnel.name, tunnel.delivered_bytes, tunnel.billed_bytes, more, f"{tunnel.how}, {verdict}"
 
 
 def _row(bill: Bill) -> tuple[str, int, int, int, str]:

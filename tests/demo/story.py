@@ -1,16 +1,17 @@
-"""The demo's plot: two users behind one address, a collector that dies, a quota that ends.
+"""The demo's plot: two users behind one address, one in a tunnel, a collector that dies, a quota that ends.
 
 What always holds: nothing is pretended. Programs are the real ones in processes of their own, bytes come
 from a socket and arrive at a socket, and every figure is read from where it happened.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.demo import figures
 from tests.demo.stage import Stage, bar
-from tests.kit import clients, fleet, waiting
+from tests.kit import clients, fleet, tunnels, waiting, wireguard
 
 _MB = 1_000_000
 _RATE = 5 * _MB
@@ -18,6 +19,8 @@ _QUOTA_BYTES = 40 * _MB
 _DOWNLOAD_BYTES = 60 * _MB
 _KILL_AT_BYTES = 8 * _MB
 _BACK_AT_BYTES = 16 * _MB
+_TUNNEL_BYTES = 12 * _MB
+_TUNNEL_RATE = 2 * _MB
 _PATIENCE_S = 40.0
 
 
@@ -34,6 +37,16 @@ class Pull:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tunnelled:
+    """The user in a tunnel and his download."""
+
+    user: fleet.User
+    tunnel: tunnels.Tunnel
+    client: wireguard.Client
+    download: clients.Download
+
+
+@dataclass(frozen=True, kw_only=True)
 class Story:
     """Everyone on stage."""
 
@@ -41,6 +54,8 @@ class Story:
     fleet: fleet.Fleet
     alice: Pull
     bob: Pull
+    carol: Tunnelled | None
+    left_out: tuple[str, ...]
 
     def show(self) -> None:
         """Both bars, right now."""
@@ -50,22 +65,45 @@ class Story:
 def play(stage: Stage) -> figures.Figures:
     """Tell it from beginning to end and return what was measured."""
     stage.say("starting a collector, an agent and its Xray, each in a process of its own")
-    with fleet.opened(("home",)) as everything:
-        _introduce(stage, everything)
-        story = _begin(stage, everything)
+    lacking = wireguard.missing()
+    with (
+        fleet.opened(("home", "cafe"), fleet.Wishes(tunnels=lacking is None)) as everything,
+        contextlib.ExitStack() as afterwards,
+    ):
+        left_out = (*everything.lab.limitations, *_without_tunnel(lacking))
+        _introduce(stage, everything, left_out)
+        carol = None if lacking else afterwards.enter_context(_tunnelled(stage, everything))
+        story = _begin(stage, everything, carol, left_out)
         outage = _collector_dies(story)
         cut = _quota_ends(story)
         return _measure(story, outage, cut)
 
 
-def _introduce(stage: Stage, everything: fleet.Fleet) -> None:
+def _without_tunnel(lacking: str | None) -> tuple[str, ...]:
+    return (f"WireGuard is not shown: {lacking}",) if lacking else ()
+
+
+@contextlib.contextmanager
+def _tunnelled(stage: Stage, everything: fleet.Fleet) -> Iterator[Tunnelled]:
+    """A user whose client has the file that the API hands out, in the middle of a download."""
+    with tunnels.opened(everything) as tunnel:
+        user = tunnel.add_user("carol")
+        with tunnel.client(user, "cafe") as client:
+            download = tunnel.download(client, _TUNNEL_BYTES, rate=_TUNNEL_RATE)
+            stage.say(f"carol is in a WireGuard tunnel, and pulls {_TUNNEL_BYTES / 1e6:.0f} MB through it")
+            yield Tunnelled(user=user, tunnel=tunnel, client=client, download=download)
+
+
+def _introduce(stage: Stage, everything: fleet.Fleet, left_out: tuple[str, ...]) -> None:
     versions = "real Xray on the node, real sing-box clients, one client address"
     stage.say(f"the fleet is up: {versions} ({everything.lab['home'].address})")
-    for sentence in everything.lab.limitations:
+    for sentence in left_out:
         stage.say(f"left out here: {sentence}")
 
 
-def _begin(stage: Stage, everything: fleet.Fleet) -> Story:
+def _begin(
+    stage: Stage, everything: fleet.Fleet, carol: Tunnelled | None, left_out: tuple[str, ...]
+) -> Story:
     alice = everything.add_user("alice", quota_bytes=_QUOTA_BYTES)
     bob = everything.add_user("bob")
     for user in (alice, bob):
@@ -76,7 +114,7 @@ def _begin(stage: Stage, everything: fleet.Fleet) -> Story:
         for user, mark in ((alice, rest), (bob, None))
     ]
     stage.say(f"alice has a quota of {_QUOTA_BYTES / 1e6:.0f} MB, bob has none; both pull {_sized()}")
-    return Story(stage=stage, fleet=everything, alice=pulls[0], bob=pulls[1])
+    return Story(stage=stage, fleet=everything, alice=pulls[0], bob=pulls[1], carol=carol, left_out=left_out)
 
 
 def _collector_dies(story: Story) -> figures.Outage:
@@ -122,7 +160,25 @@ def _measure(story: Story, outage: figures.Outage, cut: clients.Result) -> figur
         cut_seen_ms=_seen_ms(story.alice.download, cut),
         cut_made_ms=_made_ms(everything, alice),
         new_connection=again.how,
-        left_out=everything.lab.limitations,
+        tunnel=_tunnel(story, story.carol) if story.carol else None,
+        cut_judged=not everything.lab.limitations,
+        left_out=story.left_out,
+    )
+
+
+def _tunnel(story: Story, carol: Tunnelled) -> figures.Tunnel:
+    result = carol.download.result()
+    story.stage.say(f"carol's download is {result.how}; what wg says at the node is compared with the bill")
+    try:
+        billed = counted = carol.tunnel.settled(carol.user, carol.client)
+    except TimeoutError:  # figures that differ are shown, not hidden behind an error
+        billed, counted = story.fleet.billed(carol.user), carol.tunnel.counted(carol.client)
+    return figures.Tunnel(
+        name=carol.user.name,
+        how=result.how,
+        delivered_bytes=result.total,
+        counted_bytes=counted,
+        billed_bytes=billed,
     )
 
 

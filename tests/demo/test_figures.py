@@ -27,6 +27,13 @@ _BOB = figures.Bill(
 _OUTAGE = figures.Outage(
     lasted_ms=1600.0, passed_bytes=16_000_000, billed_before_bytes=9_000_000, billed_after_bytes=9_000_000
 )
+_CAROL = figures.Tunnel(
+    name="carol",
+    how="complete",
+    delivered_bytes=12_000_000,
+    counted_bytes=12_900_000,
+    billed_bytes=12_900_000,
+)
 _GOOD = figures.Figures(
     cut_user=_ALICE,
     neighbour=_BOB,
@@ -34,6 +41,7 @@ _GOOD = figures.Figures(
     cut_seen_ms=400.0,
     cut_made_ms=12.0,
     new_connection="refused",
+    tunnel=_CAROL,
 )
 
 
@@ -47,6 +55,10 @@ def _bob(**changes: object) -> figures.Figures:
 
 def _outage(**changes: object) -> figures.Figures:
     return dataclasses.replace(_GOOD, outage=dataclasses.replace(_OUTAGE, **changes))  # type: ignore[arg-type] # by name
+
+
+def _carol(**changes: object) -> figures.Figures:
+    return dataclasses.replace(_GOOD, tunnel=dataclasses.replace(_CAROL, **changes))  # type: ignore[arg-type] # by name
 
 
 def _ok(measured: figures.Figures) -> bool:
@@ -68,6 +80,11 @@ def test_right_figures_are_ok() -> None:
         _bob(billed_bytes=60_000_001, counted_bytes=60_000_001),
         _outage(passed_bytes=0),
         _outage(billed_after_bytes=8_999_999),
+        _carol(how="stalled"),
+        _carol(billed_bytes=12_899_999),
+        _carol(billed_bytes=12_900_001),
+        _carol(delivered_bytes=12_900_001),
+        _carol(delivered_bytes=0),
         dataclasses.replace(_GOOD, new_connection="complete"),
         dataclasses.replace(_GOOD, cut_seen_ms=None),
         dataclasses.replace(_GOOD, cut_seen_ms=60_000.0),
@@ -79,9 +96,16 @@ def test_one_wrong_figure_is_not_ok(broken: figures.Figures) -> None:
 
 
 def test_what_was_left_out_is_not_judged_but_the_bill_is() -> None:
-    without_cut = dataclasses.replace(_alice(how="complete"), cut_made_ms=None, left_out=("no root",))
+    without_cut = dataclasses.replace(_alice(how="complete"), cut_made_ms=None, cut_judged=False)
     assert _ok(without_cut)
     assert not _ok(dataclasses.replace(without_cut, neighbour=_bob(billed_bytes=1).neighbour))
+
+
+def test_a_demo_without_wireguard_is_judged_by_the_rest() -> None:
+    without = dataclasses.replace(_GOOD, tunnel=None, left_out=("no WireGuard",))
+    assert _ok(without)
+    assert not _ok(dataclasses.replace(without, cut_seen_ms=None))
+    assert len(figures.rows(without)) + 1 == len(figures.rows(_GOOD))
 
 
 def test_a_table_is_aligned() -> None:
