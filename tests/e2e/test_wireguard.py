@@ -116,7 +116,8 @@ def test_an_agent_killed_under_load_leaves_the_tunnel_and_the_next_one_loses_and
         ways[1].reached(6 * _MB)
         fleet.agent.start()
         assert [download.result().how for download in ways] == ["complete", "complete"]
-        assert fleet.agent.events("wireguard_adopted")
+        ran = [line["generation"] for line in fleet.agent.events("wireguard_started")]
+        assert [line["generation"] for line in fleet.agent.events("wireguard_adopted")] == ran
         billed = tunnel.settled(alice, hers, fleet.counted(alice))
         assert billed >= fleet.delivered(alice)
         assert hers.handshakes() == handshake
