@@ -10,37 +10,28 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from agent.drivers import base
-from agent.drivers.xray import output, runfile
+from agent.drivers import base, held, memfiles, pids
 
 START_DEADLINE_S = 5.0
 _TERM_S = 2.0
-_KILL_S = 5.0
 _POLL_S = 0.005
 _LAST_WORDS = 200
 _ADDRESS = re.compile(r"\[?[0-9a-fA-F]*(?::[0-9a-fA-F]*){2,}\]?(?::\d+)?|\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?")
 
 
-class Daemon:
-    """A running wireguard-go, ours or adopted; `ended` is set when it is gone, or no longer watched."""
+class Daemon(held.Held):
+    """A running wireguard-go; `ended` is set when it is gone, or no longer watched."""
 
     def __init__(self, pid: int, started: int, pidfd: int, output_fd: int | None) -> None:
-        self.pid = pid
+        super().__init__(pid, pidfd, output_fd, called="wireguard-go", term_s=_TERM_S)
         self.started = started
-        self.generation = runfile.generation(pid, started)
-        self.ended = asyncio.Event()
-        self._status: int | None = None
-        self._pidfd = pidfd
-        self._output_fd = output_fd
-        self._open = True
+        self.generation = pids.generation(pid, started)
         self._waiting: asyncio.Event | None = None
-        asyncio.get_running_loop().add_reader(pidfd, self._gone)
 
     def tell(self, waiting: asyncio.Event) -> None:
         """Set this too once it is gone."""
@@ -50,64 +41,27 @@ class Daemon:
 
     def reason(self) -> str:
         """Why it ended, in words."""
-        if self._status is None:
+        if self.status is None:
             how = "wireguard-go ended"
-        elif self._status < 0:
-            how = f"wireguard-go was ended by signal {-self._status}"
+        elif self.status < 0:
+            how = f"wireguard-go was ended by signal {-self.status}"
         else:
-            how = f"wireguard-go ended with status {self._status}"
-        text = "" if self._output_fd is None else output.read(self._output_fd)
-        said = [line for line in text.splitlines() if line.strip()][-1:]
+            how = f"wireguard-go ended with status {self.status}"
+        said = [line for line in self.output().splitlines() if line.strip()][-1:]
         return "; its last words: ".join(
             [how, *(_ADDRESS.sub("[address]", one)[:_LAST_WORDS] for one in said)]
         )
 
-    async def end(self) -> None:
-        """Ask it to end, then make it; returns when it is gone. Raises DriverError when it stays."""
-        for number, patience_s in ((signal.SIGTERM, _TERM_S), (signal.SIGKILL, _KILL_S)):
-            if self.ended.is_set():
-                return
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.ended.wait(), patience_s)
-                return
-        raise base.DriverError(f"wireguard-go's process {self.pid} does not end")
-
-    def close(self) -> None:
-        """Let go of it without ending it."""
-        if self._open:
-            self._open = False
-            self.ended.set()
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            if self._output_fd is not None:
-                os.close(self._output_fd)
-
     def _gone(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        with contextlib.suppress(ChildProcessError):  # an adopted one is not our child: its status is lost
-            if result := os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG):
-                self._status = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
-        self.ended.set()
+        super()._gone()
         if self._waiting is not None:
             self._waiting.set()
 
 
 def find(pid: int, started: int) -> Daemon | None:
     """The process that was started under this pid at this time, if it still runs."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return None
-    if runfile.start_time(pid) != started:  # asked after the pidfd is held, so it cannot change any more
-        os.close(pidfd)
-        return None
-    try:
-        output_fd = os.open(f"/proc/{pid}/fd/1", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return Daemon(pid, started, pidfd, None)
-    return Daemon(pid, started, pidfd, output_fd)
+    found = pids.hold(pid, started)
+    return Daemon(pid, started, *found) if found else None
 
 
 def orphan(path: Path, name: str) -> Daemon | None:
@@ -117,7 +71,7 @@ def orphan(path: Path, name: str) -> Daemon | None:
         if probe.connect_ex(str(path)):
             return None
         pid = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
-    started = runfile.start_time(pid)
+    started = pids.start_time(pid)
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -160,7 +114,7 @@ def _spawn(binary: str, name: str) -> tuple[int, int, int, int]:
         raise base.DriverError(
             f"there is no {binary}: install the package wireguard-go or the kernel's module"
         )
-    output_fd = output.create("wireguard-go")
+    output_fd = memfiles.create("wireguard-go")
     try:
         child = subprocess.Popen(
             [found, "-f", name],
@@ -175,7 +129,7 @@ def _spawn(binary: str, name: str) -> tuple[int, int, int, int]:
         os.close(output_fd)
         raise base.DriverError(f"wireguard-go cannot be started: {error.strerror}") from error
     child.returncode = 0  # it is watched and reaped through the pidfd, and may outlive us: nothing for Popen
-    return child.pid, runfile.start_time(child.pid) or 0, os.pidfd_open(child.pid), output_fd
+    return child.pid, pids.start_time(child.pid) or 0, os.pidfd_open(child.pid), output_fd
 
 
 async def _ready(running: Daemon, path: Path) -> None:

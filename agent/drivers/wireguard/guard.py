@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.drivers.xray import fence
+from agent.drivers import pids
 
 REGISTER_SUFFIX = ".wireguard"
 MARK_SUFFIX = ".fenced"
@@ -34,7 +34,7 @@ def main(run_dir: Path, lock_file: Path, fence_s: float) -> int:
     check_s, never = min(_RETRY_S, fence_s / 4), threading.Event()
     seen_s, fenced = time.monotonic(), set[str]()
     while names := list(interfaces(run_dir)):
-        if fence.agent_lives(str(lock_file)):
+        if pids.agent_lives(str(lock_file)):
             seen_s = time.monotonic()
             fenced.clear()
         elif time.monotonic() - seen_s >= fence_s:
@@ -92,7 +92,7 @@ def _fence(run_dir: Path, lock_file: Path, name: str) -> None:
     _note(marked, "")
     _set(name, "down")
     _note(marked, "down\n")
-    if fence.agent_lives(str(lock_file)):  # it came meanwhile, and may have taken the interface over already
+    if pids.agent_lives(str(lock_file)):  # it came meanwhile, and may have taken the interface over already
         marked.unlink(missing_ok=True)
         _set(name, "up")
 

@@ -13,10 +13,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from agent.drivers import base
+from agent.drivers import base, pids
 from agent.drivers.wireguard import checks, netlink, network
 from agent.drivers.wireguard.peers import Backend, Change, Device, Seen, State
-from agent.drivers.xray import runfile
 
 ALIAS = "tidegate:"
 _CALL_S = 10.0
@@ -48,7 +47,7 @@ def lacking() -> str | None:
 
 def create(name: str) -> tuple[int, str]:
     """Make an interface; returns its number and its generation. Raises DriverError."""
-    generation = runfile.generation(os.getpid(), time.monotonic_ns())
+    generation = pids.generation(os.getpid(), time.monotonic_ns())
     network.add_kernel(name, ALIAS + generation)
     made = network.link(name)
     if made is None:

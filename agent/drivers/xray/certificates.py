@@ -8,7 +8,7 @@ import os
 import ssl
 from pathlib import Path
 
-from agent.drivers.xray import output
+from agent.drivers import memfiles
 from shared import endpoints
 from shared.messages import Endpoint
 
@@ -37,8 +37,8 @@ def _files(tls: endpoints.Tls) -> str | None:
 
 
 def _texts(tls: endpoints.Tls) -> str | None:
-    certificate = output.create("certificate", tls.certificate.encode())
-    key = output.create("key", tls.key.encode())
+    certificate = memfiles.create("certificate", tls.certificate.encode())
+    key = memfiles.create("key", tls.key.encode())
     try:
         return _pair(f"/proc/self/fd/{certificate}", f"/proc/self/fd/{key}")
     finally:

@@ -5,11 +5,10 @@ reads it and replaces it; while it can still be reached by anybody, whoever come
 connections of another program that took the port over are left alone.
 """
 
-import fcntl
-import os
 import sys
 from pathlib import Path
 
+from agent.drivers import pids
 from agent.drivers.xray import closing, dialects, labels, runfile, sockets
 from shared.names import EndpointId
 
@@ -42,7 +41,7 @@ class Fence:
 
         Raises PowerlessError when connections cannot be ended in this place.
         """
-        if agent_lives(self._spec.lock_file):
+        if pids.agent_lives(self._spec.lock_file):
             self._agent_seen_s = now_s
             return self._check_s
         if not self.fenced:
@@ -77,20 +76,3 @@ class Fence:
         live = [found for port in runfile.ports(places) for found in sockets.connections(port)]
         sockets.end(live)
         self._empty = not live
-
-
-def agent_lives(lock_file: str) -> bool:
-    """Whether some process holds the agent's lock; also when that cannot be told."""
-    try:
-        descriptor = os.open(lock_file, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

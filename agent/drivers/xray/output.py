@@ -1,11 +1,8 @@
-"""What Xray wrote, kept in a file in memory, and what it says about a failure.
+"""What Xray wrote, and what it says about a failure.
 
-Xray and the host write into a memfd: no pipe can break or fill, and nothing reaches a disk. What always
-holds: text that leaves here has no client address in it and is short.
+What always holds: text that leaves here has no client address in it and is short.
 """
 
-import fcntl
-import os
 import re
 import signal
 
@@ -13,7 +10,6 @@ _VERSION = re.compile(r"(?:Xray|(V2Ray)) (\d+\.\d+\.\d+\S*) started")
 _ADDRESS = re.compile(r"\[?[0-9a-fA-F]*(?::[0-9a-fA-F]*){2,}(?:%\w+)?\]?|\d{1,3}(?:\.\d{1,3}){3}")
 _STAMP = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? ")
 _TELLING = ("panic:", "fatal error:", "Failed to start:", "main: failed", "SIGSEGV:", "SIGBUS:", "SIGABRT:")
-_MAX_BYTES = 64 << 10
 _LINES = 3
 _MAX_LINE = 300
 _BY_SIGNAL = 128
@@ -27,21 +23,6 @@ _MEANING = {
     75: "another Xray still runs in this run directory",
     255: "it could not start, most often because a port or address cannot be had",
 }
-
-
-def create(name: str, content: bytes = b"") -> int:
-    """A file in memory with this content, to be read from its start; what is written goes to its end."""
-    descriptor = os.memfd_create(name)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
-    return descriptor
-
-
-def read(descriptor: int) -> str:
-    """All that is still kept of the output."""
-    return os.pread(descriptor, _MAX_BYTES * 2, 0).decode(errors="replace")
 
 
 def version(text: str) -> str | None:

@@ -8,14 +8,13 @@ Xray answering and listening on every port, or leaves nothing running and says w
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.drivers import base
+from agent.drivers import base, held, memfiles, pids
 from agent.drivers.xray import (
     checks,
     config,
@@ -36,7 +35,6 @@ START_DEADLINE_S = 10.0
 #: Fifty thousand accounts of Trojan, five megabytes, take eight seconds on a machine that does nothing else.
 _SLOW_BYTES_PER_S = 250_000
 _TERM_S = 1.0
-_KILL_S = 5.0
 _POLL_S = 0.005
 _ASK_S = 0.5
 # Neither of Xray's own variables for more configuration is let through.
@@ -54,76 +52,29 @@ _KEPT_ENVIRONMENT = (
 )
 
 
-class Process:
-    """A running host, ours or adopted; `ended` is set when it is gone, or no longer watched."""
+class Process(held.Held):
+    """A running host; `ended` is set when it is gone, or no longer watched."""
 
     def __init__(self, run: runfile.Run, pidfd: int, output_fd: int | None) -> None:
+        super().__init__(run.pid, pidfd, output_fd, called="Xray", term_s=_TERM_S)
         self.run = run
-        self.ended = asyncio.Event()
-        self.status: int | None = None
-        self._pidfd = pidfd
-        self._output_fd = output_fd
         self._kills = oomkills.Kills(run.pid)
         self._memory: str | None = None
-        self._open = True
-        asyncio.get_running_loop().add_reader(pidfd, self._gone)
 
     def reason(self) -> str:
         """Why it ended, in words."""
         return output.reason(self.status, self.output(), core=self.run.core, memory=self._memory)
 
-    def output(self) -> str:
-        """What it wrote, as far as that is kept."""
-        return "" if self._output_fd is None else output.read(self._output_fd)
-
-    async def end(self) -> None:
-        """Ask it to end, then make it; returns when it is gone. Raises DriverError when it stays."""
-        for number, patience_s in ((signal.SIGTERM, _TERM_S), (signal.SIGKILL, _KILL_S)):
-            if self.ended.is_set():
-                return
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.ended.wait(), patience_s)
-                return
-        raise base.DriverError(f"Xray's process {self.run.pid} does not end")
-
-    def close(self) -> None:
-        """Let go of it without ending it."""
-        if self._open:
-            self._open = False
-            self.ended.set()
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            if self._output_fd is not None:
-                os.close(self._output_fd)
-
     def _gone(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
         self._memory = self._kills.told()
-        with contextlib.suppress(ChildProcessError):  # an adopted one is not our child: its status is lost
-            if result := os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG):
-                self.status = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
-        self.ended.set()
+        super()._gone()
 
 
 def find(run_dir: Path) -> Process | None:
     """The host that an earlier agent left running, if there is one."""
     run = runfile.read(run_dir)
-    if run is None:
-        return None
-    try:
-        pidfd = os.pidfd_open(run.pid)
-    except OSError:
-        return None
-    if not runfile.alive(run):  # asked after the pidfd is held, so it cannot change any more
-        os.close(pidfd)
-        return None
-    try:
-        output_fd = os.open(f"/proc/{run.pid}/fd/1", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return Process(run, pidfd, None)
-    return Process(run, pidfd, output_fd)
+    found = pids.hold(run.pid, run.started) if run else None
+    return Process(run, *found) if run and found else None
 
 
 async def start(
@@ -196,8 +147,8 @@ def _spawn(
     public = tuple(place._replace(fingerprint="") for place in places)
     directories = (str(chosen.run_dir), str(chosen.lock_file))
     spec = runfile.Spec(*directories, chosen.fence_s, binary, digest, public, core)
-    config_fd = output.create("xray-config", text.encode())
-    output_fd = output.create("xray-output")
+    config_fd = memfiles.create("xray-config", text.encode())
+    output_fd = memfiles.create("xray-output")
     try:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "agent.drivers.xray.host", runfile.encode_spec(spec)],
@@ -214,8 +165,8 @@ def _spawn(
     finally:
         os.close(config_fd)
     child.returncode = 0  # it is watched and reaped through the pidfd, and may outlive us: nothing for Popen
-    started = runfile.start_time(child.pid) or 0
-    run = runfile.Run(child.pid, started, runfile.generation(child.pid, started), digest, places, core)
+    started = pids.start_time(child.pid) or 0
+    run = runfile.Run(child.pid, started, pids.generation(child.pid, started), digest, places, core)
     return run, os.pidfd_open(child.pid), output_fd
 
 

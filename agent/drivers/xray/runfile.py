@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.drivers import pids
+
 RUN_FILE = "xray.json"
 API_SOCKET = "api.sock"
 WEBHOOK_SOCKET = "webhook.sock"
@@ -73,27 +75,11 @@ def decode_spec(text: str) -> Spec:
     return Spec(run_dir, lock_file, fence_s, binary, digest, tuple(Place(*place) for place in places), core)
 
 
-def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (proc(5), field 22 of stat); None when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    fields = stat.rpartition(b")")[2].split()
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
 def this_run(spec: Spec) -> Run:
     """The run that this process is."""
     pid = os.getpid()
-    started = start_time(pid) or 0
-    return Run(pid, started, generation(pid, started), spec.digest, spec.places, spec.core)
-
-
-def generation(pid: int, started: int) -> str:
-    """A name that no other process ever has, not even after a reboot."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
-    return f"{boot}-{pid}-{started}"
+    started = pids.start_time(pid) or 0
+    return Run(pid, started, pids.generation(pid, started), spec.digest, spec.places, spec.core)
 
 
 def write(run_dir: Path, run: Run) -> None:
@@ -129,4 +115,4 @@ def ports(places: tuple[Place, ...]) -> list[int]:
 
 def alive(run: Run) -> bool:
     """Whether exactly this process still runs."""
-    return start_time(run.pid) == run.started
+    return pids.start_time(run.pid) == run.started

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from agent.drivers import base
+from agent.drivers import base, memfiles
 from agent.drivers.xray import config, inbounds, labels, options, output, ports, process, rpc, streams
 from agent.drivers.xray import xray_pb2 as pb
 from shared import endpoints
@@ -179,7 +179,7 @@ async def _started(
     binary = [str(chosen.binary)] if chosen.binary else []
     whole = config.trial(chosen, str(api), made)
     with _files(
-        output.create("xray-trial", json.dumps(whole).encode()), output.create("xray-trial-output")
+        memfiles.create("xray-trial", json.dumps(whole).encode()), memfiles.create("xray-trial-output")
     ) as (text, out):
         api.unlink(missing_ok=True)
         child = await asyncio.create_subprocess_exec(
@@ -214,7 +214,7 @@ async def _begun(chosen: options.Options, child: asyncio.subprocess.Process, out
 
 
 def _failure(status: int, out: int) -> base.DriverError:
-    text = output.read(out)
+    text = memfiles.read(out)
     if status in (_REFUSED, _NOT_STARTED):
         kind = RefusedError if status == _REFUSED else _NotStartedError
         return kind(output.failure(text) or "it does not say why")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.served import Served
+from agent.drivers import pids
 from agent.drivers.xray import closing, control, fence, labels, options, runfile, sockets
 from shared.names import EndpointId
 from tests.agent.drivers.xray import rig
@@ -203,7 +204,7 @@ def test_who_can_cut_nobody_says_so_instead_of_a_fence(
 
 
 def test_an_agent_lives_as_long_as_it_holds_its_lock(lock: Path) -> None:
-    assert fence.agent_lives(str(lock))
-    assert not fence.agent_lives(str(lock.with_name("other")))
+    assert pids.agent_lives(str(lock))
+    assert not pids.agent_lives(str(lock.with_name("other")))
     lock.with_name("free").touch()
-    assert not fence.agent_lives(str(lock.with_name("free")))
+    assert not pids.agent_lives(str(lock.with_name("free")))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.drivers import memfiles
 from agent.drivers.xray import census, control, output, runfile, sockets, watch, webhook
 from tests.agent.drivers.xray import rig
 
@@ -146,12 +147,12 @@ async def _pruned(lab: rig.Rig) -> bool:
 
 
 def test_output_in_memory_stays_bounded_and_keeps_its_head() -> None:
-    descriptor = output.create("test", b"Xray 26.1.1 started\n")
+    descriptor = memfiles.create("test", b"Xray 26.1.1 started\n")
     try:
         os.write(descriptor, b"x" * watch.MAX_OUTPUT_BYTES)
         watch.trim(descriptor)
         os.write(descriptor, b"the end")
-        kept = output.read(descriptor)
+        kept = memfiles.read(descriptor)
         assert len(kept) == watch.KEPT_OUTPUT_BYTES + len("the end")
         assert kept.endswith("the end")
         assert output.version(kept) == "26.1.1"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.served import Served
-from agent.drivers import base
+from agent.drivers import base, pids
 from agent.drivers.xray import driver, options, process, runfile, sockets
 from tests.agent.drivers.xray import rig
 from tests.kit import source, vless
@@ -142,7 +142,7 @@ def test_a_start_replaces_what_an_earlier_agent_left(tmp_path: Path) -> None:
                 with rig.locked(chosen.lock_file):
                     await made.start(rig.serving(port, rig.account(1)))
                     assert (await made.read())[0].generation != name
-                    assert runfile.start_time(left_over) is None
+                    assert pids.start_time(left_over) is None
 
     asyncio.run(scenario())
 

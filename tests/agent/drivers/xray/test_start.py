@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.drivers import base
-from agent.drivers.xray import config, process, runfile
+from agent.drivers import base, pids
+from agent.drivers.xray import config, process
 from tests.agent.drivers.xray import rig
 
 pytestmark = pytest.mark.e2e
@@ -137,7 +137,7 @@ def test_a_binary_is_run_as_a_child_that_dies_with_the_host(tmp_path: Path) -> N
             await rig.until(lambda: lab.heard(1))
             child = child_of(rig.host_pid(tmp_path))
             await lab.driver.stop()
-            assert runfile.start_time(child) is None
+            assert pids.start_time(child) is None
             await lab.driver.start(rig.serving(lab.port, lab.accounts[1]))
             again = child_of(rig.host_pid(tmp_path))
             os.kill(rig.host_pid(tmp_path), signal.SIGKILL)
@@ -197,4 +197,4 @@ def child_of(pid: int) -> int:
 
 
 async def _gone(pid: int) -> bool:
-    return runfile.start_time(pid) is None
+    return pids.start_time(pid) is None
