@@ -67,16 +67,17 @@ def difference(session: Session, node: NodeId, since: int) -> DesiredState:
 
 
 def acknowledge(session: Session, node: NodeId, sync: SyncReport, now_ms: int) -> Change[None]:
-    """Note what a node has applied and what it could not."""
+    """Note what a node has applied and what it could not; of one item named twice the last outcome counts."""
     if sync.generation > generation(session, node):
         raise refusals.conflict("this generation was never given out; ask for the full configuration")
     known = failures.of_node(session, node)
-    failures.replace(session, node, sync.items)
-    new = {one.key: one.error for one in sync.items if one.error and known.get(one.key) != one.error}
+    outcomes = list({one.key: one for one in sync.items}.values())
+    failures.replace(session, node, outcomes)
+    new = {one.key: one.error for one in outcomes if one.error and known.get(one.key) != one.error}
     if new:
         failed = ItemsFailed(generation=sync.generation, failures=new)
         _note(session, node, Kind.NODE_ITEMS_FAILED, failed, now_ms)
-    if over := [one.key for one in sync.items if one.error is None and one.key in known]:
+    if over := [one.key for one in outcomes if one.error is None and one.key in known]:
         applied = ItemsApplied(generation=sync.generation, keys=over)
         _note(session, node, Kind.NODE_ITEMS_APPLIED, applied, now_ms)
     nodes.acknowledge(session, node, sync.generation)

@@ -57,6 +57,15 @@ def test_a_failed_item_is_shown_until_it_succeeds(fleet: Fleet) -> None:
     assert fleet.db.read_now(nodes.one, fleet.node.id, NOW_MS).failures == {}
 
 
+def test_of_an_item_that_is_named_twice_the_last_outcome_counts(fleet: Fleet) -> None:
+    now = fleet.db.read_now(configs.generation, fleet.node.id)
+    key = f"endpoint/{fleet.endpoint.id}"
+    told = [Applied(key=key, generation=now, error=reason) for reason in ("port 443 is taken", "no route")]
+    twice = SyncReport(generation=now, items=told)
+    fleet.db.write_now(configs.acknowledge, fleet.node.id, twice, NOW_MS)
+    assert fleet.db.read_now(nodes.one, fleet.node.id, NOW_MS).failures == {key: "no route"}
+
+
 def test_a_generation_never_given_out_cannot_be_acknowledged(fleet: Fleet) -> None:
     with pytest.raises(refusals.Refused, match="never given out"):
         fleet.db.write_now(configs.acknowledge, fleet.node.id, SyncReport(generation=10**6, items=[]), NOW_MS)
