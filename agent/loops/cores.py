@@ -247,7 +247,7 @@ async def _acquaint(node: Node, core: Core) -> None:
 
 
 def _stopped(core: Core) -> str:
-    return _STOPPED if core.name == "xray" else f"{_STOPPED}_{core.name}"
+    return f"{_STOPPED}/{core.name}"
 
 
 def _shown_s(node: Node, meters: Collection[Meter]) -> float | None:

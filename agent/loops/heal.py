@@ -35,8 +35,6 @@ class HealLoop:
         self._check_s = check_s
         self._health = heal.Health()
         self._failed_before = False
-        #: A core that was cut and not restarted looks well: it must not stay like that.
-        self._put_off = False
         self._look_due_s = time.monotonic() + check_s
 
     async def once(self) -> float:
@@ -50,9 +48,9 @@ class HealLoop:
         self._account()
         began_s = time.monotonic()
         mended = await self._mend(exited)
-        if mended or self._put_off:
+        # A core that was cut and not restarted looks well: it must not stay like that.
+        if mended or self._core.stale:
             await serving.settle(node)
-            self._put_off = False
         if mended:
             down_ms = round(1000 * (time.monotonic() - began_s), 1)
             logs.event(
@@ -126,7 +124,7 @@ class HealLoop:
         if failure.hanging and not await cores.last_reading(
             self._node, self._core, patience_s=_LAST_READING_S
         ):
-            self._put_off, self._core.stale = True, True
+            self._core.stale = True
             return False
         try:
             await cores.start(self._node, self._core)
