@@ -72,12 +72,6 @@ def free_node(session: Session, node: int) -> tuple[int, dict[ManagerId, Bytes]]
     return session.run(sql, (node,)), freed
 
 
-def held_of(session: Session, users: Iterable[UserId]) -> dict[ManagerId, Bytes]:
-    """What the leases of these users hold, by the manager directly above."""
-    among = f"l.user_id IN (SELECT value FROM {session.wanted})"
-    return _held(session, among, (session.numbers(users),))
-
-
 def recall(session: Session, user: UserId, ledgers: Iterable[int]) -> frozenset[NodeId]:
     """Ask the nodes of these ledgers for a user's lease; returns those that were not asked already."""
     rows = session.rows(
