@@ -2,10 +2,10 @@
 
 import base64
 import datetime
-import hashlib
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,6 +21,14 @@ class Certificate:
 
     certificate: Path
     key: Path
+    fingerprint: str
+
+
+class Signed(NamedTuple):
+    """A certificate with its key, as PEM, and its SHA-256 in hexadecimal."""
+
+    pem: str
+    key: str
     fingerprint: str
 
 
@@ -51,10 +59,10 @@ def key(size: int) -> str:
     return base64.b64encode(secrets.token_bytes(size)).decode()
 
 
-def certificate(directory: Path) -> Certificate:
-    """A self-signed certificate, valid for a day."""
+def signed(host: str) -> Signed:
+    """A self-signed certificate of this host, valid for a day."""
     private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
@@ -64,15 +72,22 @@ def certificate(directory: Path) -> Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .sign(private, hashes.SHA256())
     )
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    key_text = private.private_bytes(encoding, form, serialization.NoEncryption())
+    fingerprint = made.fingerprint(hashes.SHA256()).hex()
+    return Signed(made.public_bytes(encoding).decode(), key_text.decode(), fingerprint)
+
+
+def certificate(directory: Path) -> Certificate:
+    """One for `NAME`, as files."""
+    made = signed(NAME)
     files = directory / "certificate.pem", directory / "key.pem"
-    files[0].write_bytes(made.public_bytes(encoding))
-    files[1].write_bytes(private.private_bytes(encoding, form, serialization.NoEncryption()))
-    digest = hashlib.sha256(made.public_bytes(serialization.Encoding.DER)).hexdigest()
-    return Certificate(certificate=files[0], key=files[1], fingerprint=digest)
+    files[0].write_text(made.pem, encoding="ascii")
+    files[1].write_text(made.key, encoding="ascii")
+    return Certificate(certificate=files[0], key=files[1], fingerprint=made.fingerprint)
 
 
 def _url(raw: bytes) -> str:

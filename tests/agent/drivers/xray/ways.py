@@ -5,21 +5,16 @@ Users are numbers with credentials of their own.
 
 import base64
 import copy
-import datetime
 import functools
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from typing import Any, Literal
 
 from shared import credentials, endpoints
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
+from tests.matrix import keys
 
 NAME = "node.test"
 ENDPOINT = EndpointId(1)
@@ -127,7 +122,7 @@ def _xray(way: Way, user: int, port: int, socks_port: int, home: str) -> Config:
     stream = copy.deepcopy(dict(way.stream))
     if way.tls:
         alpn = {"alpn": list(way.alpn)} if way.alpn else {}
-        tls = {"serverName": NAME, "pinnedPeerCertSha256": certificate().pin, **alpn}
+        tls = {"serverName": NAME, "pinnedPeerCertSha256": certificate().fingerprint, **alpn}
         stream |= {"security": "tls", "tlsSettings": tls}
     known_by = {"id": credential(user), "encryption": "none"}
     outbound: Config = {
@@ -157,33 +152,7 @@ def _sing_box(way: Way, user: int, port: int, socks_port: int, home: str) -> Con
     return {"log": {"level": "warn"}, "inbounds": [socks], "outbounds": [outbound]}
 
 
-class Certificate(NamedTuple):
-    """A certificate of the node's own, with its key, and its SHA-256 in hexadecimal."""
-
-    pem: str
-    key: str
-    pin: str
-
-
 @functools.cache
-def certificate() -> Certificate:
+def certificate() -> keys.Signed:
     """One for all tests of a process: keys take their time."""
-    secret = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(secret.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .sign(secret, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = secret.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Certificate(
-        made.public_bytes(pem).decode(), private.decode(), made.fingerprint(hashes.SHA256()).hex()
-    )
+    return keys.signed(NAME)
