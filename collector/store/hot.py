@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collector.domain.agenda import Agenda
 from collector.domain.columns import NONE, MeterRow
 from collector.domain.lane import HIGHEST, People, Source
+from collector.domain.lines import Place
 from shared.names import EndpointId, LedgerId, ManagerId, NodeId, UserId
 
 #: Meters remembered at most, at 32 bytes each; beyond that everything is learned again.
@@ -20,12 +21,14 @@ _MAX_USER = 2**23
 
 
 class Hot:
-    """Sources by ledger; rooms of users; whom time will change, and who belongs to a manager."""
+    """Sources by ledger; rooms of users; whom time will change; managers and those above them."""
 
     def __init__(self) -> None:
         self.people = People()
         self._agenda = Agenda()
         self._sources: dict[LedgerId, Source] = {}
+        #: Each with everybody above him.
+        self.managers: dict[ManagerId, Place] = {}
         #: Whether the present job has changed what is remembered: where it fails, that must go.
         self.touched = False
         #: Whether the present transaction has changed what another process may remember.
@@ -99,11 +102,17 @@ class Hot:
         for ledger in [name for name, source in self._sources.items() if source.node == node]:
             del self._sources[ledger]
 
+    def forget_managers(self) -> None:
+        """Read managers again before anything is added to them."""
+        self.concerned = True
+        self.managers = {}
+
     def forget_all(self) -> None:
         """Learn everything again."""
         self.concerned = True
         self.people, self._agenda = People(), Agenda()
         self._sources.clear()
+        self.managers = {}
 
     def admitted(self) -> dict[UserId, int]:
         """The rooms of users, for tests to compare with the database."""

@@ -4,22 +4,20 @@ What always holds: bytes and holdings are added by the database itself, to a man
 in one order, so that nothing that is added at the same time is lost. Who is removed keeps his place in line.
 """
 
-import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from collector.domain import managers, validity
+from collector.domain import lines, managers, validity
 from collector.domain.leases import Bytes, Ceilings
+from collector.domain.lines import Place
 from collector.domain.managers import Manager
 from collector.domain.resets import Anchor, Mode
 from collector.domain.users import Status
 from collector.store import ids
 from collector.store.session import Session
 from shared.names import MAX_BYTES, ManagerId
-
-Figures = TypeVar("Figures", bound=tuple[int, ...])
 
 _PLAIN = (
     *("name", "status", "reason", "quota_bytes", "up_limit_bytes", "down_limit_bytes"),
@@ -41,13 +39,17 @@ _LINE = (
     "WITH RECURSIVE line(id) AS (SELECT m.id FROM {} JOIN manager m ON m.id = wanted.value"
     " UNION SELECT m.parent_id FROM line JOIN manager m ON m.id = line.id WHERE m.parent_id IS NOT NULL) "
 )
+_PLACES = (
+    "SELECT m.id, m.parent_id, m.due_ms, c.first_ms, m.notice_percent, m.quota_bytes, m.up_limit_bytes,"
+    " m.down_limit_bytes, c.up_bytes, c.down_bytes"
+    " FROM line JOIN manager m ON m.id = line.id JOIN manager_counter c ON c.manager_id = line.id"
+)
 _MODES = {mode.value: mode for mode in Mode}
 _ANCHORS = {anchor.value: anchor for anchor in Anchor}
 _FULL = f"CASE WHEN {{0}} > {MAX_BYTES} - ? THEN {MAX_BYTES} ELSE {{0}} + ? END"
 #: What was lent before a user had a manager may be given back to one who never held it.
 _AT_LEAST_0 = "CASE WHEN {0} + ? < 0 THEN 0 ELSE {0} + ? END"
 
-_ENDLESS = Ceilings()
 _BYTES = ("up_bytes", "down_bytes", "life_up_bytes", "life_down_bytes")
 
 
@@ -56,33 +58,6 @@ class Turn(NamedTuple):
 
     before: Manager
     after: Manager
-
-
-class _Hot(NamedTuple):
-    """What must be known of a manager to add bytes to him."""
-
-    parent: ManagerId | None
-    due_ms: int | None
-    notice_percent: int
-    quota_bytes: int | None
-    up_limit_bytes: int | None
-    down_limit_bytes: int | None
-    up_bytes: int
-    down_bytes: int
-    first_ms: int | None
-
-    def is_moved(self, up_bytes: int, down_bytes: int, now_ms: int) -> bool:
-        """Whether so many bytes at this moment may change anything besides the counters."""
-        if self.first_ms is None or (self.due_ms is not None and self.due_ms <= now_ms):
-            return True
-        limits = Ceilings(self.quota_bytes, self.up_limit_bytes, self.down_limit_bytes)
-        if limits == _ENDLESS:
-            return False
-        up, down = self.up_bytes, self.down_bytes
-        before = Bytes(up + down, up, down)
-        after = Bytes(up + down + up_bytes + down_bytes, up + up_bytes, down + down_bytes)
-        percent = self.notice_percent
-        return managers.marks(limits, percent, before) != managers.marks(limits, percent, after)
 
 
 def insert(session: Session, manager: Manager) -> Manager:
@@ -152,6 +127,7 @@ def zones(session: Session) -> list[str]:
 
 def save(session: Session, manager: Manager) -> None:
     """Store what may change of a manager besides his counters of bytes."""
+    session.hot.forget_managers()
     news = ", ".join(f"{name} = ?" for name in _CHANGEABLE)
     session.run(
         f"UPDATE manager SET {news} WHERE id = ?",
@@ -165,6 +141,7 @@ def save(session: Session, manager: Manager) -> None:
 
 def save_standing(session: Session, changed: Iterable[Manager]) -> None:
     """Store status, reason and the next due moment of many managers; the removed have none."""
+    session.hot.forget_managers()
     session.run_many(
         "UPDATE manager SET status = ?, reason = ?,"
         " due_ms = CASE WHEN removed_ms IS NULL THEN CAST(? AS BIGINT) END WHERE id = ?",
@@ -174,6 +151,7 @@ def save_standing(session: Session, changed: Iterable[Manager]) -> None:
 
 def begin_periods(session: Session, turned: Iterable[Manager]) -> None:
     """Begin the periods that these are in with counters of nothing; one that has begun is left alone."""
+    session.hot.forget_managers()
     session.run_many(
         "UPDATE manager_counter SET up_bytes = 0, down_bytes = 0, period_start_ms = ?"
         " WHERE manager_id = ? AND period_start_ms < ?",
@@ -183,6 +161,7 @@ def begin_periods(session: Session, turned: Iterable[Manager]) -> None:
 
 def remove(session: Session, manager: ManagerId, now_ms: int) -> None:
     """Mark a manager as removed; his name is free again and his login is void."""
+    session.hot.forget_managers()
     session.run(
         "UPDATE manager SET removed_ms = ?, name_key = NULL, due_ms = NULL, password_hash = NULL,"
         " credential = credential + 1 WHERE id = ?",
@@ -196,23 +175,25 @@ def roll_up(session: Session, sums: Mapping[ManagerId, tuple[int, int]], now_ms:
     Periods that are over end first. Returns the managers whose standing or period changed by it, or who came
     near a limit of bytes; they are the only ones that are read in full.
     """
-    rows = _hot(session, sums)
-    added = _added(sums, rows)
-    moved = [number for number, row in rows.items() if row.is_moved(*added[number], now_ms)]
+    places = _places(session, sums)
+    added = lines.added(sums, places)
+    moved = [number for number, (up, down) in added.items() if not places[number].takes(up + down, now_ms)]
     turns = [Turn(one, managers.charged(one, *added[one.id], now_ms)) for one in _among(session, moved)]
-    begin_periods(session, (turn.after for turn in turns))
+    if turns:
+        begin_periods(session, (turn.after for turn in turns))
     news = ", ".join(f"{name} = " + _FULL.format(name) for name in _BYTES)
     session.run_many(
         f"UPDATE manager_counter SET {news}, first_ms = COALESCE(first_ms, ?) WHERE manager_id = ?",
         [(*(up, up, down, down) * 2, now_ms, number) for number, (up, down) in sorted(added.items())],
     )
-    save_standing(session, [turn.after for turn in turns])
+    if turns:
+        save_standing(session, [turn.after for turn in turns])
     return [turn for turn in turns if managers.differs(*turn)]
 
 
 def reserve(session: Session, deltas: Mapping[ManagerId, Bytes]) -> None:
     """Add to what leases hold of each manager and everybody above him; what is given back is negative."""
-    added = _added(deltas, _hot(session, deltas))
+    added = lines.added(deltas, _places(session, deltas))
     names = ("held_total_bytes", "held_up_bytes", "held_down_bytes")
     news = ", ".join(f"{name} = " + _AT_LEAST_0.format(name) for name in names)
     session.run_many(
@@ -221,27 +202,18 @@ def reserve(session: Session, deltas: Mapping[ManagerId, Bytes]) -> None:
     )
 
 
-def _hot(session: Session, leaves: Iterable[ManagerId]) -> dict[ManagerId, _Hot]:
-    sql = (
-        f"{_LINE.format(session.wanted)} SELECT m.id, m.parent_id, m.due_ms, m.notice_percent, m.quota_bytes,"
-        " m.up_limit_bytes, m.down_limit_bytes, c.up_bytes, c.down_bytes, c.first_ms"
-        " FROM line JOIN manager m ON m.id = line.id JOIN manager_counter c ON c.manager_id = line.id"
-    )
-    return {number: _Hot(*row) for number, *row in session.rows(sql, (session.numbers(leaves),))}
-
-
-def _added(deltas: Mapping[ManagerId, Figures], rows: Mapping[ManagerId, _Hot]) -> dict[ManagerId, Figures]:
-    """What each manager gets of what is added directly below some."""
-    added: dict[ManagerId, Figures] = {}
-    for leaf, delta in deltas.items():
-        number: ManagerId | None = leaf if leaf in rows else None
-        while number is not None:
-            so_far = added.get(number)
-            added[number] = (
-                delta if so_far is None else cast("Figures", tuple(map(operator.add, so_far, delta)))
-            )
-            number = rows[number].parent
-    return added
+def _places(session: Session, leaves: Iterable[ManagerId]) -> Mapping[ManagerId, Place]:
+    """At least these managers and everybody above them, as they are remembered, or else read."""
+    session.hot.touch()
+    known = session.hot.managers
+    if unknown := [leaf for leaf in leaves if leaf not in known]:
+        rows = session.rows(_LINE.format(session.wanted) + _PLACES, (session.numbers(unknown),))
+        for number, parent, due_ms, first_ms, percent, quota, up_limit, down_limit, up, down in rows:
+            limits, used = Ceilings(quota, up_limit, down_limit), Bytes(up + down, up, down)
+            # The first bytes of all are looked at: they begin his time.
+            room = 0 if first_ms is None else lines.room(limits, percent, used)
+            known[number] = Place(parent, due_ms, room)
+    return known
 
 
 def _among(session: Session, wanted: Collection[ManagerId]) -> list[Manager]:

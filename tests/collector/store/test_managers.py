@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from collector.domain import managers as rules
 from collector.domain.leases import Bytes
@@ -224,3 +225,61 @@ def test_a_manager_is_read_as_he_was_written(db: Database) -> None:
         assert managers.one(session, made.id) == made
 
     _undone(db, work)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_TREES, st.lists(st.tuples(*[st.integers(0, 1_000)] * 3, st.none() | st.integers(1, 20_000))))
+def test_what_is_remembered_of_managers_is_what_would_be_read(
+    db: Database, parents: list[int], steps: list[tuple[int, int, int, int | None]]
+) -> None:
+    def work(session: Session) -> None:
+        made = planted(session, parents, quota_bytes=2_000)
+        for place, up, down, quota in steps:
+            leaf = made[place % len(made)]
+            managers.roll_up(session, {leaf: (up, down)}, NOW_MS)
+            if quota is not None:
+                (manager, *_) = line(session, leaf)
+                managers.save(session, structs.replace(manager, quota_bytes=quota))
+            _compare(session)
+
+    _undone(db, work)
+
+
+def _compare(session: Session) -> None:
+    """Rooms may be smaller than what would be read: they count every byte, by whatever limit."""
+    remembered = session.hot.managers
+    session.hot.forget_managers()
+    managers.roll_up(session, dict.fromkeys(remembered, (0, 0)), NOW_MS)
+    read, session.hot.managers = session.hot.managers, remembered
+    for number, place in remembered.items():
+        assert (place.parent, place.due_ms) == (read[number].parent, read[number].due_ms)
+        assert place.room <= read[number].room
+
+
+def test_bytes_reach_who_stands_above_a_manager_after_he_was_moved(db: Database) -> None:
+    def work(session: Session) -> None:
+        old, new, leaf = planted(session, [-1, -1, 0])
+        managers.roll_up(session, {leaf: (1, 0)}, NOW_MS)
+        (moved, *_) = line(session, leaf)
+        managers.save(session, structs.replace(moved, parent=new))
+        managers.roll_up(session, {leaf: (10, 0)}, NOW_MS)
+        assert [one.up_bytes for one in managers.every(session)] == [1, 10, 11]
+        assert [one.id for one in managers.every(session)] == [old, new, leaf]
+
+    db.write_now(work)
+
+
+def test_a_manager_whose_change_was_undone_is_charged_as_he_was(db: Database) -> None:
+    _, new, leaf = made = db.write_now(planted, [-1, -1, 0])
+    db.write_now(managers.roll_up, {leaf: (1, 0)}, NOW_MS)
+
+    def move(session: Session) -> None:
+        (moved, *_) = line(session, leaf)
+        managers.save(session, structs.replace(moved, parent=new))
+        managers.roll_up(session, {leaf: (100, 0)}, NOW_MS)
+
+    _undone(db, move)
+    db.write_now(managers.roll_up, {leaf: (10, 0)}, NOW_MS)
+    assert {one.id: one.up_bytes for one in db.read_now(managers.every)} == dict(
+        zip(made, (11, 0, 11), strict=True)
+    )
