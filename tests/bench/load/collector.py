@@ -112,6 +112,7 @@ def opened(
         env = _environment(data, port, tls=tls) | url
         first = _initialised(place, env)
         seeding.fill(store, shape, time.time_ns() // 1_000_000)
+        seeding.note(store, time.time_ns() // 1_000_000)
         command = programs.python("tests.bench.load.served", str(clock), ",".join(map(str, cores)))
         ahead = Clock(clock)
 

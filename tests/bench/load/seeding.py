@@ -19,11 +19,13 @@ from collector.domain import desired
 from collector.domain import users as people
 from collector.domain.access import SYSTEM
 from collector.domain.endpoints import Endpoint, NewEndpoint
+from collector.domain.events import COLLECTOR, Event, Kind
 from collector.domain.managers import NewManager
 from collector.domain.nodes import NewNode
+from collector.domain.payloads import Data
 from collector.domain.users import NewUser, User
 from collector.store import endpoints as places
-from collector.store import tables
+from collector.store import events, tables
 from collector.store.session import Session
 from shared.messages import Registration
 from shared.names import ManagerId, NodeId, UserId
@@ -57,6 +59,13 @@ def fill(
             data.write_now(copies.make, some, now_ms)
             if some[-1] % max(_USERS_A_COMMIT, shape.users // 4) == 0:
                 said(f"{some[-1]:,} users made")
+
+
+def note(store: Store, now_ms: int) -> None:
+    """Commit an event of now: after a minute without any, a start suspects that a backup was restored."""
+    event = Event(at_ms=now_ms, actor=SYSTEM, kind=Kind.COLLECTOR_STARTED, subject=COLLECTOR, data=Data())
+    with contextlib.closing(store.open()) as data:
+        data.write_now(events.append, event)
 
 
 def client(node: NodeId) -> tuple[str, str]:
