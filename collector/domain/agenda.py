@@ -6,23 +6,23 @@ for another moment since.
 
 from array import array
 
+from collector.domain.paged import Paged
+
 _MINUTE_MS = 60_000
 _NEVER_MS = 2**62
 
 
 class Agenda:
-    """Users by the minute of their moments; ids are small, and there are few minutes."""
+    """Users by the minute of their moments; there are few minutes."""
 
     def __init__(self) -> None:
-        self._moments = array("q")
+        self._moments = Paged(0)
         self._minutes: dict[int, array[int]] = {}
         self._next_ms = _NEVER_MS
 
     def note(self, user: int, due_ms: int | None) -> None:
         """Keep a user's moment instead of the one he had; None is none."""
         moment_ms = due_ms or 0
-        if user >= len(self._moments):
-            self._moments.extend([0] * (user + 1 + user // 8 - len(self._moments)))
         if self._moments[user] == moment_ms:
             return
         self._moments[user] = moment_ms

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from collector.domain.columns import NONE, Columns
+from collector.domain.paged import BITS, MASK, Paged
 from shared.messages import Usage
 from shared.names import EndpointId, ManagerId, UserId
 
@@ -50,24 +51,15 @@ class Source:
 
 @dataclass(slots=True)
 class People:
-    """What is remembered of users, by id, in columns: there is a place for whoever has a meter somewhere.
+    """What is remembered of users, by id, in columns.
 
     `rooms` are billed bytes that each may move before a limit is near, NONE for whoever has to go the careful
     way; `managers` are those directly above, 0 where nobody is; `begun` is when present periods began.
     """
 
-    rooms: "array[int]" = field(default_factory=lambda: array("q"))
-    managers: "array[int]" = field(default_factory=lambda: array("q"))
-    begun: "array[int]" = field(default_factory=lambda: array("q"))
-
-    def reach(self, user: int) -> None:
-        """Make places up to this user."""
-        more = user + 1 - len(self.rooms)
-        if more > 0:
-            more += user // 8
-            self.rooms.extend([NONE] * more)
-            self.managers.extend([0] * more)
-            self.begun.extend([0] * more)
+    rooms: Paged = field(default_factory=lambda: Paged(NONE))
+    managers: Paged = field(default_factory=lambda: Paged(0))
+    begun: Paged = field(default_factory=lambda: Paged(0))
 
 
 class Taken(NamedTuple):
@@ -78,7 +70,7 @@ class Taken(NamedTuple):
     careful: list[tuple[int, Usage]]
 
 
-def take(  # noqa: C901, PLR0912 - one loop: a call a row would cost more than the rest of it
+def take(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a row would cost more than the rest of it
     rows: Iterable[tuple[int, Usage]], source: Source, people: People, at_ms: int, now_ms: int
 ) -> Taken:
     """Charge the rows that need no thought, in memory; the caller stores them or forgets everything.
@@ -89,9 +81,10 @@ def take(  # noqa: C901, PLR0912 - one loop: a call a row would cost more than t
     careful: list[tuple[int, Usage]] = []
     billed: dict[int, tuple[int, int]] = {}
     number, fast, meters = source.number, source.fast_bytes, source.meters
-    users, quiets, shifts, rooms = meters.users, meters.quiet, meters.shifts, people.rooms
+    users, quiets, shifts = meters.users, meters.quiet, meters.shifts
     begun = people.begun if at_ms < now_ms else None
-    place, count, factor, (ups, downs) = NONE, len(users), 0, _NOWHERE
+    place, own, count, factor, (ups, downs) = NONE, 0, len(users), 0, _NOWHERE
+    page, rooms, managers = NONE, people.rooms.page(NONE), people.managers.page(NONE)
     # What the row before named: a node may name anything.
     last: UserId | None = None
     of: EndpointId | None = None
@@ -106,10 +99,14 @@ def take(  # noqa: C901, PLR0912 - one loop: a call a row would cost more than t
             place, last = place + 1, user
             if place >= count or users[place] != user:
                 place = bisect_left(users, user)
+            if user >> BITS != page:
+                page = user >> BITS
+                rooms, managers = people.rooms.page(page), people.managers.page(page)
+            own = user & MASK
         if place >= len(ups) or users[place] != user:
             careful.append(placed)
             continue
-        before_up, before_down, room = ups[place], downs[place], rooms[user]
+        before_up, before_down, room = ups[place], downs[place], rooms[own]
         raw_up, raw_down = up - before_up, down - before_down
         is_known = before_up >= 0 and room >= 0 and (begun is None or begun[user] <= at_ms)
         if not (is_known and 0 <= raw_up <= fast and 0 <= raw_down <= fast):
@@ -129,12 +126,12 @@ def take(  # noqa: C901, PLR0912 - one loop: a call a row would cost more than t
             if room <= 0 or quiet <= 0:
                 careful.append(placed)
                 continue
-            rooms[user], quiets[place] = room, quiet
+            rooms[own], quiets[place] = room, quiet
         ups[place], downs[place] = up, down
         if shifts:
             billed_up, billed_down = meters.billed(user, endpoint, up, down)
         moved.append((number, user, endpoint, up, down, billed_up, billed_down, now_ms))
-        if manager := people.managers[user]:
+        if manager := managers[own]:
             of_up, of_down = billed.get(manager, (0, 0))
             billed[manager] = (of_up + more_up, of_down + more_down)
     return Taken(moved, {ManagerId(manager): sums for manager, sums in billed.items()}, careful)

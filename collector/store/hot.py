@@ -16,8 +16,6 @@ from shared.names import EndpointId, LedgerId, ManagerId, NodeId, UserId
 
 #: Meters remembered at most, at 32 bytes each; beyond that everything is learned again.
 _MAX_METERS = 8_000_000
-#: Users with higher ids go the careful way: each id up to the highest takes 32 bytes.
-_MAX_USER = 2**23
 
 
 class Hot:
@@ -46,7 +44,6 @@ class Hot:
         """Remember a ledger with its meters."""
         if sum(len(one.meters) for one in self._sources.values()) > _MAX_METERS:
             self.forget_all()
-            self.people.reach(max(source.meters.users, default=0))
         self._sources[ledger] = source
 
     def keep(self, source: Source, rows: Sequence[MeterRow]) -> None:
@@ -54,22 +51,18 @@ class Hot:
         known, factors = [], source.factors
         for row in rows:
             user, endpoint = row[0], row[1]
-            if max(row[2:]) <= HIGHEST and user <= _MAX_USER and endpoint in factors:
+            if max(row[2:]) <= HIGHEST and endpoint in factors:
                 known.append(row)
             else:
                 source.meters.drop(user, endpoint)
         if known:
-            self.people.reach(max(row[0] for row in known))
             source.meters.put(known)
 
     def admit(
         self, user: UserId, room: int, manager: ManagerId | None, due_ms: int | None, period_start_ms: int
     ) -> None:
         """Let a user's rows take the fast lane until his room is used or his time has come."""
-        if user > _MAX_USER:
-            return
         people = self.people
-        people.reach(user)
         people.rooms[user] = room
         people.managers[user] = manager or 0
         people.begun[user] = period_start_ms
@@ -77,7 +70,7 @@ class Hot:
 
     def room(self, user: UserId) -> int:
         """The room of a user; NONE where he goes the careful way."""
-        return self.people.rooms[user] if 0 <= user < len(self.people.rooms) else NONE
+        return self.people.rooms[user]
 
     def expire(self, now_ms: int) -> None:
         """Forget whom time has changed by now."""
@@ -89,7 +82,7 @@ class Hot:
         rooms = self.people.rooms
         for user in users:
             self.concerned = True
-            if 0 <= user < len(rooms):
+            if rooms[user] != NONE:
                 rooms[user] = NONE
 
     def forget_meter(self, source: Source, user: UserId, endpoint: EndpointId) -> None:
@@ -116,7 +109,7 @@ class Hot:
 
     def admitted(self) -> dict[UserId, int]:
         """The rooms of users, for tests to compare with the database."""
-        return {UserId(user): room for user, room in enumerate(self.people.rooms) if room != NONE}
+        return {UserId(user): room for user, room in self.people.rooms}
 
     def remembered(self) -> Mapping[LedgerId, Source]:
         """The sources, for tests to compare with the database."""

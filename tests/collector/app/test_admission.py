@@ -6,8 +6,9 @@ from unittest import mock
 import pytest
 
 from collector.app import learning
-from collector.domain import metering
+from collector.domain import continuity, metering
 from collector.domain.columns import NONE
+from collector.store import ids
 from shared.names import UserId
 from tests.collector.app.fleet import LEDGER, NOW_MS, Fleet
 from tests.kit import remembered
@@ -46,6 +47,20 @@ def test_whoever_was_charged_before_needs_no_thought_after_a_start(
     assert not judged.called
     assert fleet.used(user) == (0, 2 * MB)
     fleet.db.write_now(remembered.rightly)
+
+
+def test_a_user_with_the_number_of_a_restored_collector_needs_no_thought(
+    fleet: Fleet, judged: mock.Mock
+) -> None:
+    fleet.db.write_now(ids.raise_floor, continuity.floor_after(0, NOW_MS) or 0)
+    user = fleet.user(quota_bytes=10**10)
+    for number in (1, 2):
+        judged.reset_mock()
+        total = number * MB
+        fleet.report((user.id, 1, 0, total), now_ms=NOW_MS + number * STEP_MS, order=(1, number))
+    assert user.id > 200_000_000
+    assert not judged.called
+    assert fleet.used(user) == (0, 2 * MB)
 
 
 def test_a_limit_that_is_reached_after_a_start_stops_him(fleet: Fleet) -> None:

@@ -22,7 +22,6 @@ def test_rows_of_known_meters_of_the_admitted_are_taken_and_no_others(
     source = Source(number=1, node=1, hour=0, epoch=0, fast_bytes=1_000, factors=FACTORS)
     source.meters.put([(UserId(user), EndpointId(way), 10, 20, 10, 20) for user, way in known])
     people = People()
-    people.reach(9)
     for user in admitted:
         people.rooms[user] = ENDLESS
     rows = [
