@@ -1,8 +1,10 @@
 """What the collector has lent this node: who may be served under it, what is asked for and given back.
 
 What always holds: a lease is in the ledger before it is served under, and lowered there before the collector
-hears of it; what a report said counts as said only once it was answered. A collector that asks what is held
-here, since it may have forgotten, is told of everybody who was ever served, in as many reports as it takes.
+hears of it; what a report said counts as said only once it was answered. Whoever is asked for without a lease
+is given back as far as he was served, since an answer that was lost may have lent him more. A collector that
+asks what is held here, since it may have forgotten, is told of everybody who was ever served, in as many
+reports as it takes.
 """
 
 import time
@@ -121,11 +123,13 @@ class Loans:
         for lease in idle:
             del self.moved_s[lease.user]
         self._lower(idle, keep_spare=True)
-        asked = (user for user, again_s in self.barred.items() if again_s <= now_s)
+        asked = tuple(islice((user for user, again_s in self.barred.items() if again_s <= now_s), most))
+        # A lease whose answer was lost is one that the collector counts, and would give again as it was.
+        void = (user for user in asked if user not in self.returning and not self._is_lent(user))
         told = tuple(map(self._held, self.untold[:most]))
         return Words(
-            returned=tuple(islice(self.returning.values(), most)),
-            unleased=tuple(islice(asked, most)),
+            returned=(*islice(self.returning.values(), most), *map(self._held, void)),
+            unleased=asked,
             overdue=self.due or bool(self.learning) or (bool(self.terms) and quiet_s > leases.KEEP_S),
             learning=self.learning,
             held=told,
@@ -191,10 +195,14 @@ class Loans:
         self.barred = {user: self.barred.get(user, 0.0) for user in spent}
 
     def _spent(self, user: UserId) -> bool:
+        return not self._is_lent(user) or not leases.covers(
+            self.ledger.leases[user], self.moved.get(user, Moved())
+        )
+
+    def _is_lent(self, user: UserId) -> bool:
+        """Whether there is a lease of the present terms, with room left or without."""
         lease = self.ledger.leases.get(user)
-        if lease is None or lease.terms != self.terms.get(user):
-            return True
-        return not leases.covers(lease, self.moved.get(user, Moved()))
+        return lease is not None and lease.terms == self.terms.get(user)
 
     def _lower(self, chosen: Iterable[Lease], *, keep_spare: bool) -> None:
         lowered = [

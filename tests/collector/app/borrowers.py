@@ -31,6 +31,8 @@ class Borrower:
     book: ledger.Ledger
     #: Most users it tells of in one report, where it is asked.
     most: int = 100
+    #: Under which terms users are served here.
+    terms: int = 1
     sequence: int = 0
     moved: dict[UserId, int] = field(default_factory=dict)
     loans: Loans = field(init=False)
@@ -40,7 +42,7 @@ class Borrower:
 
     def serves(self, *people: UserId) -> None:
         """Learn from the desired state who needs a lease here."""
-        accounts = [Account(user=user, endpoint=self.endpoint, uuid="", terms=1) for user in people]
+        accounts = [Account(user=user, endpoint=self.endpoint, uuid="", terms=self.terms) for user in people]
         items = {
             key: Item(key=key, generation=1, body=account)
             for account in accounts
