@@ -7,12 +7,14 @@ from msgspec import UNSET, structs
 
 from collector.app import configs, tenants, wireguard
 from collector.domain import course, refusals, standing
+from collector.domain import endpoints as places
 from collector.domain import users as rules
 from collector.domain.access import SYSTEM, Actor
 from collector.domain.changes import Change
+from collector.domain.endpoints import Endpoint
 from collector.domain.users import NewUser, UsageView, User, UserChanges
 from collector.domain.wireguard import Terms, Wish
-from collector.store import endpoints, events, managers, users
+from collector.store import endpoints, events, leases, managers, users
 from collector.store.session import Session
 from shared.names import EndpointId, ManagerId, NodeId, UserId
 
@@ -123,9 +125,15 @@ def assign(
     *,
     wishes: Mapping[EndpointId, Wish] = MappingProxyType({}),
 ) -> Change[User]:
-    """Put a user on exactly these endpoints (R2: assign or reassign), with these wishes for WireGuard's."""
+    """Put a user on exactly these endpoints (R2: assign or reassign), with these wishes for WireGuard's.
+
+    A dearer one on a node that was lent some of his limits voids that, since it counts bytes as cheaper ones.
+    """
     found, before = one(session, user, actor), endpoints.of_user(session, user)
     _place(session, user, wanted)
+    if found.limited and _is_dearer(session, user, before):
+        found = standing.dearer(found)
+        users.pool(session, [found])
     told = course.assigned(found, (each.id for each in before), wanted, actor, now_ms)
     events.append_all(session, told)
     wireguard.settle(session, found, wishes, actor, now_ms, terms)
@@ -150,6 +158,10 @@ def usage(session: Session, user: UserId, actor: Actor = SYSTEM) -> UsageView:
         expires_ms=found.expires_ms,
         endpoints=users.usage_by_endpoint(session, user),
     )
+
+
+def _is_dearer(session: Session, user: UserId, before: Iterable[Endpoint]) -> bool:
+    return not places.dearer(before, endpoints.of_user(session, user)).isdisjoint(leases.lent(session, user))
 
 
 def _note_status(session: Session, user: User, actor: Actor, now_ms: int) -> None:

@@ -179,6 +179,14 @@ def overlapping(endpoint: Endpoint, existing: Iterable[Endpoint]) -> Endpoint | 
     )
 
 
+def dearer(before: Iterable[Endpoint], after: Iterable[Endpoint]) -> frozenset[NodeId]:
+    """The nodes where a user's bytes may be billed with a higher factor after he was placed anew."""
+    highest: dict[NodeId, int] = {}
+    for one in before:
+        highest[one.node] = max(one.factor_permille, highest.get(one.node, 0))
+    return frozenset(one.node for one in after if one.factor_permille > highest.get(one.node, 0))
+
+
 def facts(endpoint: Endpoint) -> dict[str, Any]:
     """What is to be told of an endpoint, by field: no secret."""
     return {

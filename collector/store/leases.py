@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from collector.domain.lane import Source
-from collector.domain.leases import Bytes, Ceilings, Holding
+from collector.domain.leases import NO_BYTES, Bytes, Ceilings, Holding
 from collector.store.session import Session
 from shared.names import MAX_ID, ManagerId, NodeId, UserId
 
@@ -91,6 +91,16 @@ def recalled(session: Session, node: NodeId) -> list[UserId]:
 def returned(session: Session, node: NodeId, users: Iterable[UserId]) -> None:
     """A node has given back what it held of these users."""
     session.run_many("DELETE FROM recall WHERE node_id = ? AND user_id = ?", [(node, user) for user in users])
+
+
+def lent(session: Session, user: UserId) -> frozenset[NodeId]:
+    """The nodes that were ever lent anything of a user, and have not been given up for lost."""
+    rows = session.rows(
+        "SELECT DISTINCT d.node_id FROM lease AS l JOIN ledger AS d ON d.id = l.ledger_id"
+        " WHERE l.user_id = ?",
+        (user,),
+    )
+    return frozenset(NodeId(node) for (node,) in rows)
 
 
 def places(session: Session, node: NodeId, users: Iterable[UserId]) -> dict[UserId, tuple[int, bool]]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.app import users
+from collector.app import endpoints, users
+from collector.domain.endpoints import EndpointChanges, NewEndpoint
 from collector.domain.users import UserChanges
-from shared.names import UserId
+from shared.names import EndpointId, UserId
 from tests.collector.app import borrowers
 from tests.collector.app.borrowers import Borrower
 from tests.collector.app.fleet import ADMIN, NOW_MS, Fleet
@@ -49,3 +50,33 @@ def test_a_lease_whose_answer_was_lost_is_given_again(fleet: Fleet, node: Borrow
         _lost_report(fleet, node)
     node.report(fleet, NOW_MS)
     assert GB < node.ceiling(user) <= 10 * GB
+
+
+@pytest.mark.parametrize("moved_by_way_of", [(), ("nowhere",)])
+def test_a_lease_is_not_used_up_where_bytes_cost_more(
+    fleet: Fleet, node: Borrower, moved_by_way_of: tuple[str, ...]
+) -> None:
+    user = _user(fleet, node)
+    node.report(fleet, NOW_MS)
+    assert node.ceiling(user) > GB
+    dear = _dear(fleet, node)
+    for _ in moved_by_way_of:
+        fleet.db.write_now(users.assign, user, [], ADMIN, NOW_MS)
+    node.terms = fleet.db.write_now(users.assign, user, [dear], ADMIN, NOW_MS).value.terms
+    node.serves(user)
+    node.report(fleet, NOW_MS)
+    assert 0 < node.ceiling(user) * 100 <= 10 * GB
+
+
+def test_whoever_is_put_on_a_dearer_node_keeps_what_others_were_lent(fleet: Fleet, node: Borrower) -> None:
+    user = _user(fleet, node)
+    node.report(fleet, NOW_MS)
+    dear = EndpointChanges(factor_permille=2_000)
+    fleet.db.write_now(endpoints.change, fleet.endpoint.id, dear, b"", ADMIN, NOW_MS)
+    after = fleet.db.write_now(users.assign, user, [node.endpoint, fleet.endpoint.id], ADMIN, NOW_MS).value
+    assert after.terms == node.terms
+
+
+def _dear(fleet: Fleet, node: Borrower) -> EndpointId:
+    new = NewEndpoint(name="dear", protocol="vless", port=444, factor_permille=100_000)
+    return fleet.db.write_now(endpoints.create, node.node, new, ADMIN, NOW_MS).value.id
