@@ -273,7 +273,7 @@ def _grant(case: _Case, above: Above) -> bool:
 
 def _draw(case: _Case, above: Above) -> None:
     """Let the managers above hold exactly what this lease may still take."""
-    held = case.own if case.user.manager is not None else NO_BYTES
+    held = pools.holding(case.own) if case.user.manager is not None else NO_BYTES
     if held != case.mine.held:
         above.draw(case.user, pools.minus(held, case.mine.held))
         case.mine = structs.replace(case.mine, held=held)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from collector.domain import leases as lending
-from collector.domain import refusals
+from collector.domain import pools, refusals
 from collector.domain.access import Actor
 from collector.domain.leases import Bytes, Holding
 from collector.domain.managers import Manager
@@ -128,7 +128,7 @@ def rehold(session: Session, user: UserId, before: ManagerId | None, after: Mana
 
 
 def _held(holding: Holding, manager: ManagerId | None) -> Holding:
-    held = lending.rests(holding) if manager is not None else Bytes()
+    held = pools.holding(lending.rests(holding)) if manager is not None else Bytes()
     return structs.replace(holding, held=held)
 
 

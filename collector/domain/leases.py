@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from shared.names import ManagerId, UserId
+from shared.names import MAX_BYTES, ManagerId, UserId
 
 #: A new lease is this share of what is free, divided by the nodes that are active.
 _SHARE_PERCENT = 60
@@ -194,7 +194,7 @@ def _renewed(limit: int, free: int, seen: int, ceiling: int, terms: Terms) -> in
     wanted = _wanted(limit, max(0, free) + rest, terms)
     if rest * 100 >= wanted * _RENEW_PERCENT:
         return ceiling
-    return max(ceiling, seen + wanted * _UNIT_PERMILLE // factor)
+    return max(ceiling, min(MAX_BYTES, seen + wanted * _UNIT_PERMILLE // factor))
 
 
 def _wanted(limit: int, free: int, terms: Terms) -> int:

@@ -10,10 +10,13 @@ count twice for a while make a grant smaller, never too large.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from collector.domain.leases import MIN_LEASE_BYTES, Bytes, Ceilings
+from collector.domain.leases import MAX_LEASE_BYTES, MIN_LEASE_BYTES, Bytes, Ceilings
 
 #: The most of what is free that one lease may take: the others below have to live, too.
 _SHARE = 8
+#: The most that one lease can hold, 1024 times what is ever lent at once: a node that tells of more tells
+#: rubbish, and the sum of two million such leases still fits a column.
+_MOST_HELD_BYTES = 1024 * MAX_LEASE_BYTES
 
 
 class Pool(NamedTuple):
@@ -41,6 +44,11 @@ def bounded(limits: Ceilings, used: Bytes, taken: Bytes, spent: Bytes, pools: It
             for kind in range(len(limits))
         )
     )
+
+
+def holding(rest: Bytes) -> Bytes:
+    """What a lease holds that may still take so much."""
+    return Bytes(*(min(one, _MOST_HELD_BYTES) for one in rest))
 
 
 def kept(pools: Iterable[Pool], more: Bytes) -> bool:

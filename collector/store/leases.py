@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from collector.domain.lane import Source
 from collector.domain.leases import NO_BYTES, Bytes, Ceilings, Holding
 from collector.store.session import Session
-from shared.names import MAX_ID, ManagerId, NodeId, UserId
+from shared.names import MAX_BYTES, MAX_ID, ManagerId, NodeId, UserId
 
 Holdings = dict[UserId, dict[int, Holding]]
 
@@ -54,9 +54,9 @@ def between(session: Session, source: Source, after: int, last: int | None) -> d
 
 
 def number(session: Session, source: Source) -> None:
-    """Give a ledger's next batch of leases its serial."""
+    """Give a ledger's next batch of leases its serial; a node that makes one up may have come to the last."""
     session.hot.touch()
-    source.serial += 1
+    source.serial = min(MAX_BYTES, source.serial + 1)
     session.run("UPDATE ledger SET serial = ? WHERE id = ?", (source.serial, source.number))
 
 
@@ -138,12 +138,17 @@ def _held(session: Session, where: str, parameters: tuple[object, ...]) -> dict[
 
 def _seen(session: Session, users: object) -> dict[tuple[UserId, int], tuple[Bytes, int]]:
     rows = session.rows(
-        "SELECT m.user_id, m.ledger_id, SUM(m.up_bytes), SUM(m.down_bytes), MAX(m.last_ms)"
-        f" FROM {session.wanted} JOIN meter AS m ON m.user_id = wanted.value"
-        " GROUP BY m.user_id, m.ledger_id",
+        "SELECT m.user_id, m.ledger_id, m.up_bytes, m.down_bytes, m.last_ms"
+        f" FROM {session.wanted} JOIN meter AS m ON m.user_id = wanted.value",
         (users,),
     )
-    return {(user, ledger): (Bytes(up + down, up, down), last_ms) for user, ledger, up, down, last_ms in rows}
+    # Added up here, where a sum may be larger than a column.
+    found: dict[tuple[UserId, int], tuple[Bytes, int]] = {}
+    for user, ledger, up, down, last_ms in rows:
+        (total, before_up, before_down), latest_ms = found.get((user, ledger), (NO_BYTES, 0))
+        more = Bytes(total + up + down, before_up + up, before_down + down)
+        found[user, ledger] = more, max(latest_ms, last_ms)
+    return found
 
 
 def _given(session: Session, users: object) -> dict[tuple[UserId, int], tuple[Ceilings, Bytes]]:
