@@ -2,9 +2,11 @@
 
 What always holds: the token is sent only to a collector that was verified, by the hash of its CA that came
 with the token (as kubeadm does) or by the CAs of the system; and only after the place for the answer exists,
-since the token works once and its answer is shown once.
+since the token works once and its answer is shown once. What the node was lent under its old credentials it
+does not serve under new ones: whoever voided those may have given it to others.
 """
 
+import contextlib
 import hashlib
 import re
 import socket
@@ -48,8 +50,9 @@ def enroll(url: str, token: str, pin: str | None, state_dir: Path, *, force: boo
         )
     try:
         address = link.base_url(url)
+        _void_leases(state_dir)
         place = identity.Place(state_dir)
-    except (link.UnsafeUrlError, identity.IdentityError) as error:
+    except (link.UnsafeUrlError, identity.IdentityError, ledger.LedgerError) as error:
         raise EnrolmentError(str(error)) from error
     try:
         ca_pem = None if pin is None else _fetch_ca(address, pin)
@@ -118,6 +121,13 @@ def _is_same_node(state_dir: Path, joined: identity.Identity) -> bool:
         return False
     same_fleet = before.ca_pem == joined.ca_pem and (joined.ca_pem is not None or before.url == joined.url)
     return same_fleet and before.node == joined.node
+
+
+def _void_leases(state_dir: Path) -> None:
+    path = state_dir / ledger.FILE_NAME
+    if path.exists():
+        with contextlib.closing(ledger.open_ledger(path)) as book:
+            book.lend((), set(book.leases))
 
 
 def _set_ledger_aside(state_dir: Path) -> None:

@@ -1,5 +1,6 @@
 """A token is told to the right collector only, spent once, and its answer is kept whole or not at all."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -10,7 +11,7 @@ import pytest
 
 from agent import cli, enrolment, identity, inspection, ledger
 from agent.core.counting import Count, Meter, Reading
-from shared.messages import Registered
+from shared.messages import Lease, Registered
 from shared.names import EndpointId, NodeId, UserId
 from tests.agent import site
 from tests.agent.books import AT_MS
@@ -149,6 +150,16 @@ def test_new_credentials_of_the_same_node_keep_what_its_ledger_has_not_told(
             book.book(Reading("g", {Meter(UserId(1), EndpointId(1)): Count(1, 1)}), AT_MS)
             book.close()
     assert inspection.peek(home / ledger.FILE_NAME)["up_bytes"] == 1
+
+
+def test_what_was_lent_under_old_credentials_is_not_served_under_new_ones(home: Path, tmp_path: Path) -> None:
+    mine = site.authority(tmp_path / "mine")
+    for force in ([], ["--force"]):
+        with site.serving(mine, Registrar(mine.pem)) as it:
+            assert cli.main(["enroll", it.url, TOKEN, "--ca-hash", mine.fingerprint, *force]) == 0
+        with contextlib.closing(ledger.open_ledger(home / ledger.FILE_NAME)) as book:
+            assert not book.leases
+            book.lend([Lease(UserId(1), 1, 0, 1_000)], ())
 
 
 @pytest.mark.parametrize("token", ["t\u00f6ken", "two words", "", "line\nbreak"])
