@@ -100,7 +100,7 @@ class Ledger:
 
         `at_ms` is a moment before the counters were read: what they count later is of its quarter or a later.
         """
-        if reading.generation in self._left:
+        if self.replaced(reading.generation):
             raise LedgerError("a reading arrived from a core that had been replaced: it was not booked")
         now = marks.quarter(at_ms)
         before, last = self._standings, self._sources.get(reading.source)
@@ -129,6 +129,10 @@ class Ledger:
         }
         self._standings.update(changed)
         return grown
+
+    def replaced(self, generation: str) -> bool:
+        """Whether another process has been counted after this one: its readings are never booked again."""
+        return generation in self._left
 
     def preview(self, reading: Reading) -> dict[Meter, Count]:
         """The totals that booking this reading would change; nothing is kept."""

@@ -40,6 +40,9 @@ class Core:
     serving: Served = field(default_factory=Served)
     certain: bool = True
     stale: bool = False
+    #: The newest reading of each source and generation that the ledger could not keep: of what is gone since
+    #: there is no other.
+    unbooked: dict[tuple[str, str], Reading] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -175,21 +178,44 @@ class Node:
         return account.user not in self.penalised and self.loans.serves(account)
 
     async def book(self, core: Core) -> dict[Meter, Count]:
-        """Read a core and keep what it counted. Raises DriverError or LedgerError with nothing lost."""
+        """Read a core and keep what it counted. Raises DriverError or LedgerError with nothing lost.
+
+        One reading that cannot be kept hinders no other of the same core.
+        """
         async with self.metering:
             at_ms, read_s = self.clock(), time.monotonic()
-            grown: dict[Meter, Count] = {}
-            for reading in await core.driver.read():
-                grown |= self._book(reading, at_ms, read_s)
+            for one in await core.driver.read():
+                core.unbooked[one.source, one.generation] = one
+            grown, failures = self._book_all(core, at_ms, read_s)
+        if failures:
+            raise next(iter(failures.values()))
         return grown
+
+    def _book_all(
+        self, core: Core, at_ms: int, read_s: float
+    ) -> tuple[dict[Meter, Count], dict[str, LedgerError]]:
+        """Book what was read; returns what grew, and by source why it could not be kept."""
+        grown: dict[Meter, Count] = {}
+        failures: dict[str, LedgerError] = {}
+        for key, reading in list(core.unbooked.items()):
+            if reading.source in failures:
+                # Booked before the one that it follows, it would keep that out for good.
+                self._foresee(reading, read_s)
+                continue
+            try:
+                grown |= self._book(reading, at_ms, read_s)
+            except LedgerError as error:
+                failures[reading.source] = error
+                if not self.ledger.replaced(reading.generation):
+                    continue
+            del core.unbooked[key]
+        return grown, failures
 
     def _book(self, reading: Reading, at_ms: int, read_s: float) -> dict[Meter, Count]:
         try:
             grown = self.ledger.book(reading, at_ms)
         except LedgerError:
-            # A disk that is full must not be a way around a quota.
-            unsaved = self.loans.grew(self.ledger.preview(reading))
-            self.spent |= dict.fromkeys(unsaved, read_s)
+            self._foresee(reading, read_s)
             raise
         self.spent |= dict.fromkeys(self.loans.grew(grown), read_s)
         for meter in grown:
@@ -197,6 +223,11 @@ class Node:
         if grown:
             self.grew.set()
         return grown
+
+    def _foresee(self, reading: Reading, read_s: float) -> None:
+        """Judge by what cannot be kept now: a disk that is full must not be a way around a quota."""
+        unsaved = self.loans.grew(self.ledger.preview(reading))
+        self.spent |= dict.fromkeys(unsaved, read_s)
 
 
 def now_ms() -> int:
