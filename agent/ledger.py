@@ -60,6 +60,10 @@ class Ledger:
         #: Meters whose present total the collector has confirmed, as far as this process knows.
         self.confirmed: set[Meter] = set()
         self._standings = ledger_file.standings(connection)
+        #: Of the processes that were known when this file was opened, which may be an older copy, those that
+        #: were counted last and were not read since.
+        self._unread = {one.generation for one in self._sources.values()}
+        self._found = self._unread | {one.generation for one in self._standings.values()}
         self._leases = ledger_file.leases(connection)
         #: How often an agent has begun on this ledger: with a count of its reports it gives them an order.
         self.epoch = int(facts.get("epoch", 0))
@@ -107,6 +111,7 @@ class Ledger:
         changed = meter.advance(before, reading, (last.quarter if last else 0) or now, self.confirmed)
         counted = ledger_file.Source(reading.generation, now)
         if not changed and counted == last and now == self.quarter:
+            self._read(last, counted)
             return {}
         left = marks.left_behind(before, changed, self.confirmed)
         with self._commit() as db:
@@ -117,8 +122,7 @@ class Ledger:
                 ledger_marks.keep(db, left)
             if now != self.quarter:
                 self._turn(db, now)
-        if last is not None and last.generation != counted.generation:
-            self._left.add(last.generation)
+        self._read(counted if last is None else last, counted)
         self._sources[reading.source], self.quarter = counted, now
         self.marked = self.marked or bool(left)
         self.confirmed.difference_update(changed)
@@ -137,6 +141,25 @@ class Ledger:
     def preview(self, reading: Reading) -> dict[Meter, Count]:
         """The totals that booking this reading would change; nothing is kept."""
         changed = meter.advance(self._standings, reading, self.quarter)
+        return {which: one.total for which, one in changed.items()}
+
+    def is_read(self, which: Meter) -> bool:
+        """Whether all is known that a core counted of a meter which may have outlived the last agent."""
+        standing = self._standings.get(which)
+        return not self._unread or standing is None or standing.generation not in self._unread
+
+    def resume(self, seen: Mapping[Meter, Count]) -> dict[Meter, Count]:
+        """Go on from totals that the collector has seen, where those here are below; returns those changed.
+
+        For totals that are read, and that this process tells the first time: of others there is more here, or
+        they are of somebody else with the same ledger. Raises LedgerError, nothing changed.
+        """
+        changed = meter.resumed(self._standings, seen, self._found)
+        if changed:
+            with self._commit() as db:
+                db.executemany(_BOOK, ((*which, *standing) for which, standing in changed.items()))
+            self._standings.update(changed)
+            self.confirmed.difference_update(changed)
         return {which: one.total for which, one in changed.items()}
 
     def marks(self, limit: int) -> list[Past]:
@@ -245,6 +268,11 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _read(self, last: ledger_file.Source, now: ledger_file.Source) -> None:
+        if last.generation != now.generation:
+            self._left.add(last.generation)
+        self._unread -= {last.generation, now.generation}
 
     def _turn(self, db: sqlite3.Connection, now: int) -> None:
         ledger_file.put(db, "quarter", now)

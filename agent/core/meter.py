@@ -9,6 +9,7 @@ from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from agent.core.counting import Count, Meter, Reading
+from shared.names import MAX_BYTES
 
 _NOTHING = Count(0, 0)
 
@@ -65,6 +66,30 @@ def advance(
             held = quarter < before.quarter and meter not in confirmed
             changed[meter] = _moved(before, count, generation, before.quarter if held else quarter)
     return changed
+
+
+def resumed(
+    standings: Mapping[Meter, Standing], seen: Mapping[Meter, Count], found: Container[str]
+) -> dict[Meter, Standing]:
+    """The standings that go on from what the collector has seen, where that is above theirs.
+
+    They are of an older copy then, and this is the first that was told of them since. `found` are generations
+    that the copy knew: what they have counted since is not known. What others have counted comes on top.
+    """
+    changed: dict[Meter, Standing] = {}
+    for meter, count in seen.items():
+        before = standings.get(meter)
+        if before is None or (before.up >= count.up and before.down >= count.down):
+            continue
+        since = _NOTHING if before.generation in found else Count(before.last_up, before.last_down)
+        changed[meter] = before._replace(
+            up=_resumed(before.up, count.up, since.up), down=_resumed(before.down, count.down, since.down)
+        )
+    return changed
+
+
+def _resumed(total: int, seen: int, since: int) -> int:
+    return total if total >= seen else min(MAX_BYTES, seen + since)
 
 
 def _moved(before: Standing, count: Count, generation: str, quarter: int) -> Standing:

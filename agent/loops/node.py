@@ -217,12 +217,21 @@ class Node:
         except LedgerError:
             self._foresee(reading, read_s)
             raise
+        self._grew(grown, read_s)
+        return grown
+
+    def resume(self, seen: Mapping[Meter, Count]) -> bool:
+        """Go on from totals that were seen; False where none here is below. Raises LedgerError."""
+        lifted = self.ledger.resume(seen)
+        self._grew(lifted, time.monotonic())
+        return bool(lifted)
+
+    def _grew(self, grown: Mapping[Meter, Count], read_s: float) -> None:
         self.spent |= dict.fromkeys(self.loans.grew(grown), read_s)
         for meter in grown:
             self.unreported.setdefault(meter, read_s)
         if grown:
             self.grew.set()
-        return grown
 
     def _foresee(self, reading: Reading, read_s: float) -> None:
         """Judge by what cannot be kept now: a disk that is full must not be a way around a quota."""
