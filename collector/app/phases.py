@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from collector.app import configs
 from collector.app import users as people
+from collector.domain import metering, standing, trees
 from collector.domain import phases as rules
-from collector.domain import standing, trees
 from collector.domain.access import SYSTEM, Actor
 from collector.domain.changes import Change
 from collector.domain.events import Event, Kind, Subject, Thing
@@ -23,6 +23,9 @@ from collector.store.headcounts import Census
 from collector.store.session import Session
 from shared.names import ManagerId, UserId
 
+#: Billed bytes of users directly below managers, up and down.
+Sums = Mapping[ManagerId, tuple[int, int]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
@@ -33,11 +36,23 @@ class Look:
     events: list[Event]
 
 
-def charge(session: Session, sums: Mapping[ManagerId, tuple[int, int]], now_ms: int) -> bool:
-    """Roll billed bytes up and tell what came of it; returns whether users must be stopped or may go on."""
-    turns = managers.roll_up(session, sums, now_ms)
+def charge(session: Session, sums: Sums, now_ms: int, *, at_ms: int | None = None) -> bool:
+    """Roll billed bytes up and tell what came of it; returns whether users must be stopped or may go on.
+
+    They were used at `at_ms`, or now.
+    """
+    turns = managers.roll_up(session, sums, now_ms if at_ms is None else at_ms)
     tell(session, turns, SYSTEM, now_ms)
     return any(turn.before.standing != turn.after.standing for turn in turns)
+
+
+def charge_by_time(session: Session, billed: Mapping[int, Sums], now_ms: int) -> bool:
+    """The same of bytes by the quarter of an hour in which they were used: they count in its periods."""
+    moments = [(metering.used_ms(quarter, now_ms), sums) for quarter, sums in sorted(billed.items())]
+    late = {manager: (0, 0) for at_ms, sums in moments if at_ms < now_ms for manager in sums}
+    stopping = [charge(session, sums, now_ms, at_ms=at_ms) for at_ms, sums in moments]
+    # A period that has ended since ends with them.
+    return any(stopping) | (bool(late) and charge(session, late, now_ms))
 
 
 def look(

@@ -45,7 +45,7 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
     booking.finish(books, now_ms)
     moved, after = _settle(session, books, now_ms)
     answers = _hold(session, source, report, books.held, now_ms)
-    stopping = bool(books.billed) and phases.charge(session, books.billed, now_ms)
+    stopping = phases.charge_by_time(session, books.billed, now_ms)
     if newest:
         learning.hear(session, source, report.word, now_ms)
     lent = lending.renew(session, source, report if newest else None, after, now_ms)
@@ -115,7 +115,7 @@ def _take(
     if taken.moved:
         session.hot.touch()
         books.moved.append(taken.moved)
-    booking.add_up(books, taken.billed)
+    booking.add_up(books, taken.billed, at_ms)
     return taken.careful if quick is rows else _others(rows, quick, taken.careful)
 
 

@@ -12,7 +12,7 @@ from collector.domain.metering import Charge, Held, Key
 from collector.domain.reports import Received
 from collector.domain.users import User
 from shared.messages import Usage
-from shared.names import ManagerId, UserId
+from shared.names import QUARTER_MS, ManagerId, UserId
 
 
 @dataclass
@@ -23,7 +23,8 @@ class Books:
     after: dict[UserId, User] = field(default_factory=dict)
     steps: list[tuple[User, User]] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
-    billed: dict[ManagerId, tuple[int, int]] = field(default_factory=dict)
+    #: Up and down by the quarter of an hour of their use, where every period begins and ends.
+    billed: dict[int, dict[ManagerId, tuple[int, int]]] = field(default_factory=dict)
     #: Meters that took the fast lane and are not stored yet, as rows of their table, a list for each moment.
     moved: list[list[tuple[int, ...]]] = field(default_factory=list)
     #: Totals seen of meters of which the report tells less.
@@ -61,7 +62,7 @@ def charge(books: Books, charges: Iterable[Charge], held: Iterable[Held]) -> Non
         _step(books, earlier, user)
         _step(books, user, charged)
         if user.manager is not None:
-            add_up(books, {user.manager: (one.up, one.down)})
+            add_up(books, {user.manager: (one.up, one.down)}, one.at_ms)
 
 
 def moved(books: Books) -> list[tuple[int, ...]]:
@@ -72,11 +73,14 @@ def moved(books: Books) -> list[tuple[int, ...]]:
     return list({row[:3]: row for batch in batches for row in batch}.values())
 
 
-def add_up(books: Books, billed: Mapping[ManagerId, tuple[int, int]]) -> None:
-    """Bill managers for users directly below them."""
+def add_up(books: Books, billed: Mapping[ManagerId, tuple[int, int]], at_ms: int) -> None:
+    """Bill managers for users directly below them, for bytes used at this moment."""
+    if not billed:
+        return
+    sums = books.billed.setdefault(at_ms // QUARTER_MS, {})
     for manager, (up, down) in billed.items():
-        before_up, before_down = books.billed.get(manager, (0, 0))
-        books.billed[manager] = (before_up + up, before_down + down)
+        before_up, before_down = sums.get(manager, (0, 0))
+        sums[manager] = (before_up + up, before_down + down)
 
 
 def finish(books: Books, now_ms: int) -> None:

@@ -201,19 +201,23 @@ def advanced(manager: Manager, now_ms: int) -> Manager:
     return _dated(judged(_turned(manager, now_ms), now_ms), now_ms)
 
 
-def charged(manager: Manager, up_bytes: int, down_bytes: int, now_ms: int) -> Manager:
-    """The manager after more bytes below him, judged again. A counter that is full stays full."""
-    manager = advanced(manager, now_ms)
+def charged(manager: Manager, up_bytes: int, down_bytes: int, at_ms: int) -> Manager:
+    """The manager after more bytes below him, used at this moment, judged again as of then.
+
+    Those of a period that has ended count in all only. A counter that is full stays full.
+    """
+    manager = advanced(manager, at_ms)
     if manager.first_used_ms is None:
-        manager = _dated(_turned(structs.replace(manager, first_used_ms=now_ms), now_ms), now_ms)
+        manager = _dated(_turned(structs.replace(manager, first_used_ms=at_ms), at_ms), at_ms)
+    present = at_ms >= manager.period_start_ms
     more = structs.replace(
         manager,
-        up_bytes=min(MAX_BYTES, manager.up_bytes + up_bytes),
-        down_bytes=min(MAX_BYTES, manager.down_bytes + down_bytes),
+        up_bytes=min(MAX_BYTES, manager.up_bytes + up_bytes * present),
+        down_bytes=min(MAX_BYTES, manager.down_bytes + down_bytes * present),
         life_up_bytes=min(MAX_BYTES, manager.life_up_bytes + up_bytes),
         life_down_bytes=min(MAX_BYTES, manager.life_down_bytes + down_bytes),
     )
-    return judged(more, now_ms)
+    return judged(more, max(at_ms, more.period_start_ms))
 
 
 def changed(manager: Manager, changes: ManagerChanges, now_ms: int) -> Manager:

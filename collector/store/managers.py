@@ -47,6 +47,7 @@ _PLACES = (
 _MODES = {mode.value: mode for mode in Mode}
 _ANCHORS = {anchor.value: anchor for anchor in Anchor}
 _FULL = f"CASE WHEN {{0}} > {MAX_BYTES} - ? THEN {MAX_BYTES} ELSE {{0}} + ? END"
+_IN_PERIOD = f"CASE WHEN period_start_ms > ? THEN {{0}} ELSE {_FULL} END"
 #: What was lent before a user had a manager may be given back to one who never held it.
 _AT_LEAST_0 = "CASE WHEN {0} + ? < 0 THEN 0 ELSE {0} + ? END"
 
@@ -169,22 +170,27 @@ def remove(session: Session, manager: ManagerId, now_ms: int) -> None:
     )
 
 
-def roll_up(session: Session, sums: Mapping[ManagerId, tuple[int, int]], now_ms: int) -> list[Turn]:
+def roll_up(session: Session, sums: Mapping[ManagerId, tuple[int, int]], at_ms: int) -> list[Turn]:
     """Add the billed bytes, up and down, of users directly below each manager to him and everybody above.
 
-    Periods that are over end first. Returns the managers whose standing or period changed by it, or who came
-    near a limit of bytes; they are the only ones that are read in full.
+    They were used at this moment: periods that were over by then end first, and in one that began later they
+    do not count. Returns the managers whose standing or period changed by it, or who came near a limit of
+    bytes; they are the only ones that are read in full.
     """
     places = _places(session, sums)
     added = lines.added(sums, places)
-    moved = [number for number, (up, down) in added.items() if not places[number].takes(up + down, now_ms)]
-    turns = [Turn(one, managers.charged(one, *added[one.id], now_ms)) for one in _among(session, moved)]
+    moved = [number for number, (up, down) in added.items() if not places[number].takes(up + down, at_ms)]
+    turns = [Turn(one, managers.charged(one, *added[one.id], at_ms)) for one in _among(session, moved)]
     if turns:
         begin_periods(session, (turn.after for turn in turns))
-    news = ", ".join(f"{name} = " + _FULL.format(name) for name in _BYTES)
+    news = ", ".join(f"{name} = " + _IN_PERIOD.format(name) for name in _BYTES[:2])
+    life = ", ".join(f"{name} = " + _FULL.format(name) for name in _BYTES[2:])
     session.run_many(
-        f"UPDATE manager_counter SET {news}, first_ms = COALESCE(first_ms, ?) WHERE manager_id = ?",
-        [(*(up, up, down, down) * 2, now_ms, number) for number, (up, down) in sorted(added.items())],
+        f"UPDATE manager_counter SET {news}, {life}, first_ms = COALESCE(first_ms, ?) WHERE manager_id = ?",
+        [
+            (*(at_ms, up, up), *(at_ms, down, down), *(up, up, down, down), at_ms, number)
+            for number, (up, down) in sorted(added.items())
+        ],
     )
     if turns:
         save_standing(session, [turn.after for turn in turns])

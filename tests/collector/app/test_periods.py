@@ -2,6 +2,8 @@
 
 import datetime
 
+import pytest
+
 from collector.app import configs, events, quarantine, usage, users
 from collector.domain.reports import Received
 from collector.domain.resets import Anchor, Mode
@@ -9,6 +11,7 @@ from collector.domain.users import Status, User
 from shared.messages import Lease, Usage
 from shared.names import QUARTER_MS
 from tests.collector.app.fleet import ADMIN, LEDGER, NOW_MS, Fleet
+from tests.collector.app.resellers import Resellers
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -225,6 +228,19 @@ def test_bytes_used_before_a_boundary_count_before_it_when_their_report_comes_af
     assert fleet.seen(user).life_down_bytes == 175
     (ended,) = (event for event in fleet.db.read_now(events.page, 0, 100) if event.kind == "USER_RESET")
     assert ended.data["down_bytes"] == 150
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_they_count_in_the_same_periods_of_whoever_is_above(fleet: Fleet, is_over: bool) -> None:
+    resellers = Resellers(fleet)
+    manager = resellers.made("ada", reset=Mode.DAILY, quota_bytes=1_000)
+    user = fleet.user(manager=manager.id)
+    report(fleet, user, 100, MIDNIGHT_MS - HOUR_MS)
+    if is_over:
+        resellers.tick(MIDNIGHT_MS)
+    _late(fleet, user, [(MIDNIGHT_MS - 1, 900)], MIDNIGHT_MS + HOUR_MS, down=1_025)
+    seen = resellers.seen(manager).manager
+    assert (seen.down_bytes, seen.life_down_bytes, seen.served) == (125, 1_025, True)
 
 
 def test_they_do_so_when_the_clock_has_ended_the_period_already(fleet: Fleet) -> None:
