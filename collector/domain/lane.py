@@ -25,6 +25,7 @@ ENDLESS = 2**62
 HIGHEST = 2**61
 _UNIT_PERMILLE = 1_000
 _NOWHERE = (array("q"), array("q"))
+_UNKNOWN = (NONE, NONE, NONE)
 
 
 @dataclass(slots=True)
@@ -70,15 +71,14 @@ class Taken(NamedTuple):
     careful: list[tuple[int, Usage]]
 
 
-def take(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a row would cost more than the rest of it
+def take(  # noqa: C901 - one loop: a call a row would cost more than the rest of it
     rows: Iterable[tuple[int, Usage]], source: Source, people: People, at_ms: int, now_ms: int
 ) -> Taken:
     """Charge the rows that need no thought, in memory; the caller stores them or forgets everything.
 
     They were used by `at_ms`, in the open hour; those before the user's present period are left, too.
     """
-    moved: list[tuple[int, ...]] = []
-    careful: list[tuple[int, Usage]] = []
+    moved, careful = list[tuple[int, ...]](), list[tuple[int, Usage]]()
     billed: dict[int, tuple[int, int]] = {}
     number, fast, meters = source.number, source.fast_bytes, source.meters
     users, quiets, shifts = meters.users, meters.quiet, meters.shifts
@@ -103,10 +103,8 @@ def take(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a row would cost mo
                 page = user >> BITS
                 rooms, managers = people.rooms.page(page), people.managers.page(page)
             own = user & MASK
-        if place >= len(ups) or users[place] != user:
-            careful.append(placed)
-            continue
-        before_up, before_down, room = ups[place], downs[place], rooms[own]
+        is_here = place < len(ups) and users[place] == user
+        before_up, before_down, room = (ups[place], downs[place], rooms[own]) if is_here else _UNKNOWN
         raw_up, raw_down = up - before_up, down - before_down
         is_known = before_up >= 0 and room >= 0 and (begun is None or begun[user] <= at_ms)
         if not (is_known and 0 <= raw_up <= fast and 0 <= raw_down <= fast):
@@ -114,12 +112,11 @@ def take(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a row would cost mo
             continue
         if raw_up == raw_down == 0:
             continue
-        if factor == _UNIT_PERMILLE:
-            more_up, more_down, billed_up, billed_down = raw_up, raw_down, up, down
-        else:
-            billed_up, billed_down = up * factor // _UNIT_PERMILLE, down * factor // _UNIT_PERMILLE
-            more_up = billed_up - before_up * factor // _UNIT_PERMILLE
-            more_down = billed_down - before_down * factor // _UNIT_PERMILLE
+        more_up, more_down, billed_up, billed_down = raw_up, raw_down, up, down
+        if shifts or factor != _UNIT_PERMILLE:
+            billed_up, billed_down = meters.billed(user, endpoint, up, down)
+            was_up, was_down = meters.billed(user, endpoint, before_up, before_down)
+            more_up, more_down = billed_up - was_up, billed_down - was_down
         if room < ENDLESS:
             room -= more_up + more_down
             quiet = quiets[place] - raw_up - raw_down
@@ -128,8 +125,6 @@ def take(  # noqa: C901, PLR0912, PLR0915 - one loop: a call a row would cost mo
                 continue
             rooms[own], quiets[place] = room, quiet
         ups[place], downs[place] = up, down
-        if shifts:
-            billed_up, billed_down = meters.billed(user, endpoint, up, down)
         moved.append((number, user, endpoint, up, down, billed_up, billed_down, now_ms))
         if manager := managers[own]:
             of_up, of_down = billed.get(manager, (0, 0))
