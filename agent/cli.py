@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent import identity, inspection, lean, ledger, lock, release
+from agent import identity, inspection, ledger, lock, release
 from agent import settings as configuration
 from agent.settings import Settings
 from shared import environment, logs
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _enroll(chosen: argparse.Namespace, settings: Settings) -> int:
-    from agent import enrolment  # noqa: PLC0415 - httpx, which status and check do without
+    from agent import enrolment  # noqa: PLC0415 - asyncio, which status does without
 
     try:
         pin = None if chosen.ca_hash is None else enrolment.ca_hash(chosen.ca_hash)
@@ -53,7 +53,6 @@ def _enroll(chosen: argparse.Namespace, settings: Settings) -> int:
 
 
 def _run(_: argparse.Namespace, settings: Settings) -> int:
-    lean.import_httpx()
     from agent import link, main  # noqa: PLC0415 - everything, which the other commands do without
 
     logs.configure(settings.log_level)

@@ -6,17 +6,18 @@ since the token works once and its answer is shown once. What the node was lent 
 does not serve under new ones: whoever voided those may have given it to others.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
 import msgspec
 
-from agent import identity, ledger, link, release
+from agent import identity, ledger, link, release, wire
 from shared.messages import Registered, Registration
 
 _TIMEOUT_S = 15.0
@@ -71,10 +72,9 @@ def _fetch_ca(address: str, pin: str) -> str:
     blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blind.check_hostname = False
     blind.verify_mode = ssl.CERT_NONE
-    with link.translated(), httpx.Client(verify=blind, trust_env=False, timeout=_TIMEOUT_S) as client:
-        response = client.get(f"{address}/api/v1/ca")
-    link.check(response)
-    for found in _CERTIFICATE.findall(response.text):
+    tls = None if link.trust(address, None) is None else blind
+    response = _ask(wire.Wire(address, tls), "GET", "/api/v1/ca", {}, None)
+    for found in _CERTIFICATE.findall(response.body.decode(errors="replace")):
         if _fingerprint(found) == pin:
             return f"{found}\n"
     raise EnrolmentError(
@@ -92,16 +92,9 @@ def _fingerprint(pem: str) -> str:
 
 def _register(address: str, token: str, ca_pem: str | None) -> identity.Identity:
     about = Registration(agent_version=release.VERSION, hostname=socket.gethostname())
-    with (
-        link.translated(),
-        httpx.Client(verify=link.trust(address, ca_pem), trust_env=False, timeout=_TIMEOUT_S) as client,
-    ):
-        response = client.post(
-            f"{address}/api/v1/nodes/register",
-            content=msgspec.json.encode(about),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )
-    link.check(response)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    over = wire.Wire(address, link.trust(address, ca_pem))
+    response = _ask(over, "POST", "/api/v1/nodes/register", headers, msgspec.json.encode(about))
     given = link.read(response, Registered)
     return identity.Identity(
         url=address,
@@ -111,6 +104,23 @@ def _register(address: str, token: str, ca_pem: str | None) -> identity.Identity
         client_secret=given.client_secret,
         ca_pem=ca_pem,
     )
+
+
+def _ask(
+    over: wire.Wire, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+) -> wire.Answer:
+    """One question over a connection of its own: a token that works once must not be told twice."""
+
+    async def ask() -> wire.Answer:
+        try:
+            return await over.ask(method, path, headers, body, _TIMEOUT_S)
+        finally:
+            await over.close()
+
+    with link.translated():
+        answer = asyncio.run(ask())
+    link.check(answer)
+    return answer
 
 
 def _is_same_node(state_dir: Path, joined: identity.Identity) -> bool:

@@ -3,7 +3,7 @@
 What always holds:
 - TLS trusts exactly the CA pinned at enrolment; plain HTTP goes to this machine only.
 - Every call may be repeated without harm, so a lost reply is a LinkError and its loop tries again.
-- Foreign exceptions end here:
+- What `wire` raises ends here:
 
     LinkProblem
     ├── LinkError      nobody answered, or nobody sensible: try again later
@@ -17,13 +17,13 @@ import ipaddress
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
+from agent import wire
 from agent.identity import Identity
 from shared.messages import (
     DesiredState,
@@ -40,12 +40,13 @@ from shared.messages import (
 
 T = TypeVar("T")
 
-_CONNECT_S = 5.0
 _ANSWER_S = 15.0
 #: Share of a token's life after which it is renewed, plus up to a tenth by chance.
 _RENEW_AT = 0.7
 _UNAUTHENTICATED = frozenset({401, 403})
 _TRANSIENT = frozenset({408, 425, 429})
+#: RFC 9110 section 15.
+_GOOD, _ELSEWHERE, _SERVERS_FAULT = 200, 300, 500
 
 
 class LinkProblem(Exception):  # noqa: N818 - the root of the tree; its leaves are the errors
@@ -88,20 +89,22 @@ def base_url(text: str) -> str:
         raise UnsafeUrlError(f"{text!r} is not an address: {error}") from error
     if parts.scheme not in {"https", "http"} or not host:
         raise UnsafeUrlError(f"{text!r} is not an address: write https://host[:port]")
-    if parts.username or parts.query or parts.fragment:
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise UnsafeUrlError("the collector's address must not carry a user, a query or a fragment")
     if parts.scheme == "http" and not _is_loopback(host):
         raise UnsafeUrlError(f"plain http to {host} would show every secret on the way: use https")
+    if not text.strip().isascii() or not text.strip().isprintable() or " " in text.strip():
+        raise UnsafeUrlError("write the collector's address in ASCII, a name of other letters as xn--")
     return text.strip().rstrip("/")
 
 
-def trust(url: str, ca_pem: str | None) -> ssl.SSLContext | bool:
+def trust(url: str, ca_pem: str | None) -> ssl.SSLContext | None:
     """A context that trusts this CA and no other, or those of the system where there is none.
 
     Plain HTTP needs none; saying so here keeps the system's store out of memory. Raises LinkError.
     """
     if urlsplit(url).scheme == "http":
-        return False
+        return None
     try:
         # cadata given: the system's store is not loaded, which also saves a megabyte or two.
         return ssl.create_default_context(cadata=ca_pem)
@@ -111,6 +114,18 @@ def trust(url: str, ca_pem: str | None) -> ssl.SSLContext | bool:
         raise LinkError(detail) from error
 
 
+class Asking(Protocol):
+    """How requests are made: `wire.Wire`, or what a test has in its place."""
+
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, answer_s: float
+    ) -> wire.Answer:
+        """The answer. Raises WireError."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
 class Link:
     """Calls of one node; safe for several loops at once."""
 
@@ -118,7 +133,7 @@ class Link:
         self,
         identity: Identity,
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
+        over: Asking | None = None,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -131,13 +146,7 @@ class Link:
         self._silent = False
         self._back = asyncio.Event()
         self._node = f"/api/v1/nodes/{identity.node}"
-        self._http = httpx.AsyncClient(
-            base_url=base_url(identity.url),
-            transport=transport,
-            verify=trust(identity.url, identity.ca_pem),
-            trust_env=False,
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=60.0),
-        )
+        self._over = over or wire.Wire(base_url(identity.url), trust(identity.url, identity.ca_pem))
 
     async def configs(self, since: int, wait_s: int, penalty_mark: int = 0) -> DesiredState:
         """What changed since a generation; waits up to so many seconds for news. Since 0 asks for all.
@@ -169,14 +178,14 @@ class Link:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._over.close()
 
     async def _call(
         self, method: str, path: str, message: msgspec.Struct | None = None, answer_s: float = _ANSWER_S
-    ) -> httpx.Response:
+    ) -> wire.Answer:
         token = await self._bearer()
         response = await self._send(method, path, message, token, answer_s)
-        if response.status_code in _UNAUTHENTICATED:
+        if response.status in _UNAUTHENTICATED:
             # The token may have been outlived by a restored collector; whether the node is revoked
             # is for the token endpoint to say.
             token = await self._bearer(instead_of=token)
@@ -197,7 +206,7 @@ class Link:
             client_id=self._identity.client_id, client_secret=self._identity.client_secret
         )
         response = await self._send("POST", "/api/v1/auth/token", credentials, None, _ANSWER_S)
-        if response.status_code in _UNAUTHENTICATED and _is_problem(response):
+        if response.status in _UNAUTHENTICATED and _is_problem(response):
             self._token = None
             raise RevokedError("the collector refuses this node's credentials: it was revoked or deleted")
         check(response)
@@ -207,27 +216,22 @@ class Link:
 
     async def _send(
         self, method: str, path: str, message: msgspec.Struct | None, token: str | None, answer_s: float
-    ) -> httpx.Response:
+    ) -> wire.Answer:
         headers = {"Content-Type": "application/json"} if message is not None else {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         try:
             with translated():
-                response = await self._http.request(
-                    method,
-                    path,
-                    content=None if message is None else msgspec.json.encode(message),
-                    headers=headers,
-                    timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
-                )
+                body = None if message is None else msgspec.json.encode(message)
+                response = await self._over.ask(method, path, headers, body, answer_s)
         except LinkError:
             self._silent = True
             raise
         self._heard(response)
         return response
 
-    def _heard(self, response: httpx.Response) -> None:
-        if response.is_server_error:
+    def _heard(self, response: wire.Answer) -> None:
+        if response.status >= _SERVERS_FAULT:
             self._silent = True
         elif self._silent:
             self._silent = False
@@ -237,43 +241,42 @@ class Link:
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Turn what httpx and ssl raise into LinkError."""
+    """Turn what `wire` raises into LinkError."""
     try:
         yield
-    except httpx.TimeoutException as error:
+    except wire.SilentError as error:
         raise LinkError("the collector did not answer in time") from error
-    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
-        raise LinkError(f"the collector cannot be reached: {error or type(error).__name__}") from error
+    except wire.WireError as error:
+        raise LinkError(f"the collector cannot be reached: {error}") from error
 
 
-def check(response: httpx.Response) -> None:
+def check(response: wire.Answer) -> None:
     """Raise what an unsuccessful answer means: LinkError when trying again may help, else RefusedError."""
-    status = response.status_code
-    if response.is_success:
+    status = response.status
+    if _GOOD <= status < _ELSEWHERE:
         return
-    if not _is_problem(response) or status >= 500 or status in _TRANSIENT:  # noqa: PLR2004 - RFC 9110 section 15
+    if not _is_problem(response) or status >= _SERVERS_FAULT or status in _TRANSIENT:
         raise LinkError(f"the collector, or something before it, answered {status}")
     problem = _problem(response)
     raise RefusedError(status, problem.title, problem.detail)
 
 
-def _is_problem(response: httpx.Response) -> bool:
+def _is_problem(response: wire.Answer) -> bool:
     # Only the collector speaks so; a 403 of some middle box must never end the service.
-    kind: str = response.headers.get("content-type", "")
-    return kind.startswith("application/problem+json")
+    return response.headers.get("content-type", "").startswith("application/problem+json")
 
 
-def _problem(response: httpx.Response) -> Problem:
+def _problem(response: wire.Answer) -> Problem:
     try:
-        return msgspec.json.decode(response.content, type=Problem)
+        return msgspec.json.decode(response.body, type=Problem)
     except msgspec.MsgspecError:
         return Problem(title="without a reason")
 
 
-def read(response: httpx.Response, kind: type[T]) -> T:
+def read(response: wire.Answer, kind: type[T]) -> T:
     """The message of an answer. Raises LinkError."""
     try:
-        return msgspec.json.decode(response.content, type=kind)
+        return msgspec.json.decode(response.body, type=kind)
     except msgspec.MsgspecError as error:
         raise LinkError(f"the collector's answer cannot be understood: {error}") from error
 

@@ -1,4 +1,4 @@
-"""A collector in a few lines, behind httpx's own seam: totals by max, a desired state, faults to order.
+"""A collector in a few lines, behind the seam of the link: totals by max, a desired state, faults to order.
 
 It keeps the promises of the wire contract and nothing else; what it stores is a model, plain enough to be
 read at a glance.
@@ -7,14 +7,15 @@ read at a glance.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import msgspec
 
-from agent import ledger
+from agent import ledger, wire
 from agent.core.periods import Pace
 from agent.drivers.memory import MemoryDriver
 from agent.identity import Identity
@@ -67,6 +68,18 @@ def key(body: Body) -> str:
     )
 
 
+class Request(NamedTuple):
+    """What an agent asked."""
+
+    path: str
+    query: Mapping[str, list[str]]
+    bearer: str
+    body: bytes
+
+    def of(self, name: str) -> str:
+        return self.query[name][0]
+
+
 @dataclass
 class Collector:
     """Answers agents; a test reads and sets everything."""
@@ -103,7 +116,7 @@ class Collector:
     #: Replies to the next reports that get lost after they took effect.
     lost_replies: int = 0
     #: Answers to give to the next requests instead of the right one.
-    instead: deque[httpx.Response] = field(default_factory=deque)
+    instead: deque[wire.Answer] = field(default_factory=deque)
     tokens: int = 0
     token_life_s: int = 900
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -126,34 +139,47 @@ class Collector:
         """Bytes of a user over all ledgers and endpoints."""
         return sum(up + down for (_, who, _), (up, down) in self.totals.items() if who == user)
 
-    async def answer(self, request: httpx.Request) -> httpx.Response:
-        """The transport's handler."""
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, answer_s: float
+    ) -> wire.Answer:
+        """As `wire.Wire` does."""
+        assert (method == "POST") == (body is not None)
+        target = urlsplit(path)
+        bearer = headers.get("Authorization", "")
+        async with asyncio.timeout(answer_s):
+            return await self.answer(Request(target.path, parse_qs(target.query), bearer, body or b""))
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    async def answer(self, request: Request) -> wire.Answer:
+        """What it says, or its failure to."""
         if self.away:
-            raise httpx.ConnectError("connection refused")
+            raise wire.WireError("connection refused")
         if self.silent:
             await self.silent.wait()
         if self.instead:
             return self.instead.popleft()
-        if request.url.path == "/api/v1/auth/token":
+        if request.path == "/api/v1/auth/token":
             return self._token()
-        if self.revoked or request.headers["authorization"] != f"Bearer t{self.tokens}":
+        if self.revoked or request.bearer != f"Bearer t{self.tokens}":
             return problem(401, "token not accepted")
         return await self._obey(request)
 
-    async def _obey(self, request: httpx.Request) -> httpx.Response:
-        path = request.url.path
+    async def _obey(self, request: Request) -> wire.Answer:
+        path = request.path
         if path.endswith("/configs"):
             return await self._configs(request)
         if path.endswith("/configs/sync"):
-            sent = msgspec.json.decode(request.content, type=SyncReport)
+            sent = msgspec.json.decode(request.body, type=SyncReport)
             self.outcomes |= {outcome.key: outcome for outcome in sent.items}
-            return httpx.Response(204)
+            return wire.Answer(204, {}, b"")
         if path.endswith("/heartbeat"):
-            self.beats.append(msgspec.json.decode(request.content, type=Heartbeat))
+            self.beats.append(msgspec.json.decode(request.body, type=Heartbeat))
             return message(HeartbeatAnswer(incidents_seen=self.incidents_seen))
         if path.endswith("/sessions"):
-            return self._sessions(msgspec.json.decode(request.content, type=Sightings))
-        return self._usage(msgspec.json.decode(request.content, type=Report))
+            return self._sessions(msgspec.json.decode(request.body, type=Sightings))
+        return self._usage(msgspec.json.decode(request.body, type=Report))
 
     def merge(self, report: Report) -> ReportAnswer:
         """What a report does, however often and however late it comes."""
@@ -188,28 +214,28 @@ class Collector:
         if news := sum(self.totals[place]) - up - down:
             self.used[row.user, quarter] = self.used.get((row.user, quarter), 0) + news
 
-    def _sessions(self, told: Sightings) -> httpx.Response:
+    def _sessions(self, told: Sightings) -> wire.Answer:
         self.sightings.append(told)
         taken = told.salt == self.salt
         return message(SightingsAnswer(salt=self.salt, key=KEY, for_s=self.salt_for_s, taken=taken))
 
-    def _usage(self, report: Report) -> httpx.Response:
+    def _usage(self, report: Report) -> wire.Answer:
         self.reports.append(report)
         answer = self.merge(report)
         if self.lost_replies:
             self.lost_replies -= 1
-            raise httpx.ReadTimeout("the reply was lost")
+            raise wire.SilentError("the reply was lost")
         return message(answer)
 
-    def _token(self) -> httpx.Response:
+    def _token(self) -> wire.Answer:
         if self.revoked:
             return problem(401, "unknown client")
         self.tokens += 1
         return message(Token(access_token=f"t{self.tokens}", expires_in=self.token_life_s))
 
-    async def _configs(self, request: httpx.Request) -> httpx.Response:
-        since, wait_s = int(request.url.params["since"]), float(request.url.params["wait"])
-        known = int(request.url.params["penalty_mark"]) == self.penalty_mark
+    async def _configs(self, request: Request) -> wire.Answer:
+        since, wait_s = int(request.of("since")), float(request.of("wait"))
+        known = int(request.of("penalty_mark")) == self.penalty_mark
         if since == self.generation and known and wait_s:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -246,17 +272,21 @@ class Collector:
         self.news = asyncio.Event()
 
 
-def problem(status: int, title: str) -> httpx.Response:
+def problem(status: int, title: str) -> wire.Answer:
     body = {"type": "about:blank", "title": title, "status": status, "detail": ""}
-    return httpx.Response(status, json=body, headers={"content-type": "application/problem+json"})
+    return said(status, msgspec.json.encode(body), "application/problem+json")
 
 
-def message(body: msgspec.Struct) -> httpx.Response:
-    return httpx.Response(200, content=msgspec.json.encode(body))
+def message(body: msgspec.Struct) -> wire.Answer:
+    return said(200, msgspec.json.encode(body), "application/json")
+
+
+def said(status: int, body: bytes, kind: str = "text/html") -> wire.Answer:
+    return wire.Answer(status, {"content-type": kind}, body)
 
 
 def linked(collector: Collector) -> Link:
-    return Link(IDENTITY, transport=httpx.MockTransport(collector.answer))
+    return Link(IDENTITY, over=collector)
 
 
 @contextlib.asynccontextmanager

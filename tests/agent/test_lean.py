@@ -6,11 +6,11 @@ from pathlib import Path
 
 _LOOK = """
 import sys
-from agent import cli, lean
-assert "httpx" not in sys.modules, "status and check do without"
-lean.import_httpx()
+from agent import cli
+assert "asyncio" not in sys.modules, "status does without"
 import agent.main
-unwanted = {"click", "pygments", "rich", "cryptography", "jwt", "certifi", "starlette", "peewee", "xray"}
+unwanted = {"httpx", "h11", "email", "http", "click", "pygments", "rich", "cryptography", "jwt"}
+unwanted |= {"certifi", "starlette", "peewee", "xray"}
 print(*sorted(unwanted & sys.modules.keys()))
 """
 

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import httpx
 import msgspec
 import pytest
 
-from agent import link
+from agent import link, wire
 from agent.identity import Identity
 from shared.messages import DesiredState, Heartbeat, Token
 from shared.names import NodeId
@@ -57,8 +56,7 @@ def test_a_token_is_renewed_before_it_expires(chance: float, kept_s: float, rene
     async def scenario() -> None:
         nonlocal now_s
         collector = fleet.Collector(token_life_s=100)
-        transport = httpx.MockTransport(collector.answer)
-        it = link.Link(fleet.IDENTITY, transport=transport, clock=lambda: now_s, chance=lambda: chance)
+        it = link.Link(fleet.IDENTITY, over=collector, clock=lambda: now_s, chance=lambda: chance)
         tokens = []
         for later_s in (0.0, kept_s, renewed_s):
             now_s = 1000.0 + later_s
@@ -94,16 +92,16 @@ def test_a_node_whose_credentials_are_refused_is_revoked() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        httpx.Response(403, html="<h1>blocked by the firewall</h1>"),
-        httpx.Response(401, text="who are you"),
-        httpx.Response(502, html="<h1>bad gateway</h1>"),
+        fleet.said(403, b"<h1>blocked by the firewall</h1>"),
+        fleet.said(401, b"who are you"),
+        fleet.said(502, b"<h1>bad gateway</h1>"),
         fleet.problem(503, "starting"),
         fleet.problem(429, "too many requests"),
-        httpx.Response(200, json={"surprise": 1}),
-        httpx.Response(302, headers={"location": "http://elsewhere/"}),
+        fleet.said(200, b'{"surprise": 1}'),
+        wire.Answer(302, {"location": "http://elsewhere/"}, b""),
     ],
 )
-def test_whatever_does_not_speak_as_the_collector_is_a_reason_to_try_later(answer: httpx.Response) -> None:
+def test_whatever_does_not_speak_as_the_collector_is_a_reason_to_try_later(answer: wire.Answer) -> None:
     async def scenario(it: link.Link, collector: fleet.Collector) -> None:
         collector.instead.append(answer)
         with pytest.raises(link.LinkError):
@@ -136,7 +134,7 @@ def test_a_lost_reply_and_an_absent_collector_are_reasons_to_try_later() -> None
 def test_no_secret_is_in_any_error() -> None:
     async def scenario(it: link.Link, collector: fleet.Collector) -> None:
         texts = []
-        for fault in (httpx.Response(500, text="x"), fleet.problem(404, "gone"), None):
+        for fault in (fleet.said(500, b"x"), fleet.problem(404, "gone"), None):
             collector.away = fault is None
             if fault is not None:
                 collector.instead.append(fault)
@@ -160,6 +158,9 @@ def test_no_secret_is_in_any_error() -> None:
         "https://host:port",
         "http://127.0.0.1.example",
         "https://[::1",
+        "https://:pw@host",
+        "https://b\u00fccher.example",
+        "https://host/a b",
     ],
 )
 def test_an_address_that_is_wrong_or_would_show_secrets_is_refused(text: str) -> None:

@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from agent import ledger, main
@@ -177,7 +176,7 @@ def test_an_answer_of_a_middle_box_does_not_end_the_service(tmp_path: Path) -> N
         collector, driver = staffed(), MemoryDriver()
         async with agent(tmp_path, collector, driver) as node:
             await until(lambda: driver.traffic(ALICE, 7))
-            page = httpx.Response(403, html="<h1>blocked</h1>")
+            page = fleet.said(403, b"<h1>blocked</h1>")
             collector.instead.extend([page] * 10)
             driver.traffic(ALICE, 1)
             await until(lambda: collector.billed(1) == 8)
