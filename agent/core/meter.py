@@ -5,13 +5,13 @@ that was restarted counts from zero under a new generation; a counter that fell 
 anew. Nothing is ever subtracted, so no order of restarts and readings makes a total smaller.
 """
 
+import functools
 from collections.abc import Container, Mapping
 from typing import NamedTuple
 
+from agent.core import counting
 from agent.core.counting import Count, Meter, Reading
 from shared.names import MAX_BYTES
-
-_NOTHING = Count(0, 0)
 
 
 class Standing(NamedTuple):
@@ -33,37 +33,44 @@ class Standing(NamedTuple):
         return Count(self.up, self.down)
 
 
-_standing = Standing._make
+#: Of a tuple of all fields: without a frame of Python's own.
+_standing = functools.partial(tuple.__new__, Standing)
 
 
 def advance(
-    standings: Mapping[Meter, Standing], reading: Reading, quarter: int, confirmed: Container[Meter] = ()
+    standings: Mapping[Meter, Standing],
+    reading: Reading,
+    quarter: int,
+    confirmed: Container[Meter] = (),
+    since: Mapping[Meter, Count] | None = None,
 ) -> dict[Meter, Standing]:
     """The standings that this reading changes; a meter that the reading does not name stays as it was.
 
     `quarter` is the one in which the bytes count. A clock that was set back takes no meter back with it whose
-    total is not confirmed: the collector would be told a later total of an earlier quarter.
+    total is not confirmed: the collector would be told a later total of an earlier quarter. What is as it was
+    in `since`, counts of the same generation that are in these standings, need not be looked at.
     """
     generation = reading.generation
     changed: dict[Meter, Standing] = {}
-    for meter, count in reading.counts.items():
+    for meter, now_up, now_down in counting.rows(reading.counts, since):
         before = standings.get(meter)
         if before is not None and before.generation == generation:
-            up, down = count.up - before.last_up, count.down - before.last_down
+            up, down = now_up - before.last_up, now_down - before.last_down
             if not up and not down:
                 continue
             if up >= 0 and down >= 0 and quarter >= before.quarter:
                 # Nearly every row: written out, since ten thousand calls are milliseconds of each poll.
-                total = (before.up + up, before.down + down, quarter, count.up, count.down, generation)
+                total = (before.up + up, before.down + down, quarter, now_up, now_down, generation)
                 changed[meter] = _standing(total)
                 continue
-        if count == _NOTHING and (before is None or before.generation != generation):
+        if not now_up and not now_down and (before is None or before.generation != generation):
             # Ten thousand idle users of a new core are not ten thousand rows to write.
             continue
         if before is None:
-            changed[meter] = Standing(count.up, count.down, quarter, count.up, count.down, generation)
+            changed[meter] = _standing((now_up, now_down, quarter, now_up, now_down, generation))
         else:
             held = quarter < before.quarter and meter not in confirmed
+            count = Count(now_up, now_down)
             changed[meter] = _moved(before, count, generation, before.quarter if held else quarter)
     return changed
 
@@ -81,7 +88,7 @@ def resumed(
         before = standings.get(meter)
         if before is None or (before.up >= count.up and before.down >= count.down):
             continue
-        since = _NOTHING if before.generation in found else Count(before.last_up, before.last_down)
+        since = Count(0, 0) if before.generation in found else Count(before.last_up, before.last_down)
         changed[meter] = before._replace(
             up=_resumed(before.up, count.up, since.up), down=_resumed(before.down, count.down, since.down)
         )
@@ -90,6 +97,16 @@ def resumed(
 
 def _resumed(total: int, seen: int, since: int) -> int:
     return total if total >= seen else min(MAX_BYTES, seen + since)
+
+
+def grown(before: Mapping[Meter, Standing], changed: dict[Meter, Standing]) -> dict[Meter, Standing]:
+    """Those of the changed whose total is another than before."""
+    settled = {
+        meter
+        for meter, new in changed.items()
+        if (old := before.get(meter)) is not None and old.up == new.up and old.down == new.down
+    }
+    return {meter: new for meter, new in changed.items() if meter not in settled} if settled else changed
 
 
 def _moved(before: Standing, count: Count, generation: str, quarter: int) -> Standing:

@@ -13,13 +13,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from agent import ledger
-from agent.core.counting import Count, Reading
+from agent.core.counting import Count, Counts, Meter, Reading
 from agent.core.served import Served
 from agent.drivers.xray.driver import XrayDriver
 from agent.drivers.xray.options import Options
@@ -114,15 +115,20 @@ async def _poll(driver: XrayDriver, book: ledger.Ledger, number: int, count: int
     began_s = time.process_time()
     (reading,) = await driver.read()
     read_s = time.process_time()
-    more = number * _STEP_BYTES
-    counts = {meter: Count(up + more, down + more) for meter, (up, down) in reading.counts.items()}
-    grown = Reading(reading.generation, counts)
+    grown = Reading(reading.generation, _grown(reading.counts, number * _STEP_BYTES))
     ready_s = time.process_time()
     booked = book.book(grown, time.time_ns() // 1_000_000)
     booked_s = time.process_time()
     if len(booked) != count:
         raise RuntimeError(f"{len(booked)} of {count} users were booked")
     return _Poll((read_s - began_s) * 1000, (booked_s - ready_s) * 1000)
+
+
+def _grown(counts: Mapping[Meter, Count], more: int) -> Counts:
+    """The same users with more bytes, in the form in which the driver tells them."""
+    if not isinstance(counts, Counts):
+        raise TypeError("the driver tells counts in columns")
+    return Counts(counts.meters, array("q", [number + more for number in counts.numbers]))
 
 
 # --- memory ------------------------------------------------------------------------------------------------

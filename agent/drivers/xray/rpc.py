@@ -7,7 +7,7 @@ a text, so texts are compared, without case.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,10 +131,11 @@ class Api:
         answer = await _answer(self._inbound_users, request, READ_DEADLINE_S)
         return [(user.email, typed.login(user)) for user in answer.users if user.email]
 
-    async def counters(self) -> Mapping[str, int]:
-        """All counters of users, by Xray's names for them."""
+    async def counters(self) -> Iterable[pb.Stat]:
+        """All counters of users, under Xray's names for them, in no order."""
         answer = await _answer(self._query, pb.QueryStatsRequest(pattern="user>>>"), READ_DEADLINE_S)
-        return {stat.name: stat.value for stat in answer.stat}
+        stats: Iterable[pb.Stat] = answer.stat
+        return stats
 
     async def online_users(self) -> frozenset[str]:
         """E-mails that have a connection from anywhere but the loopback address itself."""

@@ -1,6 +1,7 @@
 """The driver's pure parts: names, plans, configuration, requests, counters, the register."""
 
 import ipaddress
+import itertools
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from agent.drivers.xray import (
     sockets,
     webhook,
 )
+from agent.drivers.xray import xray_pb2 as pb
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
 
@@ -173,6 +175,10 @@ def test_the_longest_usable_run_directory_is_accepted() -> None:
     assert len(str(_options(run_dir=Path("/" + "x" * 93)).control)) == 107
 
 
+def told(found: dict[str, int]) -> list[pb.Stat]:
+    return [pb.Stat(name=name, value=value) for name, value in found.items()]
+
+
 def test_counters_become_meters_and_foreign_ones_are_ignored() -> None:
     found = {
         "user>>>u1-e2>>>traffic>>>uplink": 5,
@@ -185,7 +191,7 @@ def test_counters_become_meters_and_foreign_ones_are_ignored() -> None:
         "user>>>u7-e1>>>traffic>>>uplink>>>more": 1,
         "nonsense": 1,
     }
-    assert counters.Counters().counts(found) == {
+    assert counters.Counters().counts(told(found)) == {
         Meter(UserId(1), EndpointId(2)): counting.Count(5, 7),
         Meter(UserId(3), EndpointId(1)): counting.Count(0, 9),
     }
@@ -195,16 +201,37 @@ def test_counters_become_meters_and_foreign_ones_are_ignored() -> None:
 def test_a_reading_holds_what_its_counters_hold_whatever_was_read_before(
     readings: list[dict[tuple[Meter, bool], int]],
 ) -> None:
-    known = counters.Counters()
+    known, held = counters.Counters(), dict[Meter, counting.Count]()
+    made: list[tuple[counting.Counts, dict[Meter, counting.Count]]] = []
     for reading in readings:
         found = {
             f"user>>>{labels.email(*meter)}>>>traffic>>>{'down' if down else 'up'}link": value
             for (meter, down), value in reading.items()
         }
-        assert known.counts(found) == {
-            meter: counting.Count(reading.get((meter, False), 0), reading.get((meter, True), 0))
-            for meter, _ in reading
-        }
+        for (meter, down), value in reading.items():
+            before = held.get(meter, counting.Count(0, 0))
+            held[meter] = before._replace(**{"down" if down else "up": value})
+        made.append((known.counts(told({"user>>>bob>>>traffic>>>uplink": 1, **found})), dict(held)))
+    for counts, wanted in made:
+        assert counts == wanted
+        assert set(counts) == wanted.keys()
+        assert len(counts) == len(wanted)
+
+
+@given(st.lists(st.dictionaries(METERS, st.integers(0, 9)), min_size=2, max_size=5))
+def test_what_has_changed_since_a_reading_is_what_differs(readings: list[dict[Meter, int]]) -> None:
+    known = counters.Counters()
+    made = [
+        known.counts(
+            told({f"user>>>{labels.email(*meter)}>>>traffic>>>uplink": up for meter, up in reading.items()})
+        )
+        for reading in readings
+    ]
+    for first, second in itertools.combinations(made, 2):
+        changed = {meter: counting.Count(up, down) for meter, up, down in counting.rows(second, first)}
+        assert changed == {meter: count for meter, count in second.items() if first.get(meter) != count}
+    other = counters.Counters().counts([])
+    assert dict(made[-1]) == {m: counting.Count(u, d) for m, u, d in counting.rows(made[-1], other)}
 
 
 def test_what_cannot_be_done_is_said_beforehand() -> None:
