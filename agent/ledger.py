@@ -23,7 +23,7 @@ import msgspec
 
 from agent import ledger_file, ledger_marks
 from agent.core import marks, meter, plan
-from agent.core.counting import Count, Meter, Reading
+from agent.core.counting import Count, Counts, Meter, Reading
 from shared.messages import Incident, Lease, Past, Report
 from shared.names import LedgerId, UserId
 
@@ -33,10 +33,6 @@ MAX_INCIDENTS = 1000
 
 #: Seconds between notes of the last answer: a note is a commit.
 _NOTE_ANSWER_S = 60.0
-_BOOK = (
-    "INSERT OR REPLACE INTO meters (user, endpoint, up, down, quarter, last_up, last_down, generation)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
 
 
 class LedgerError(Exception):
@@ -53,6 +49,8 @@ class Ledger:
         self.id = LedgerId(facts["id"])
         self._sources = ledger_file.sources(facts)
         self._left: set[str] = set()
+        #: Of each source the last reading in columns that is in the standings.
+        self._booked: dict[str, Reading] = {}
         #: The quarter of an hour of the last reading; 0 before the first.
         self.quarter = int(facts.get("quarter", 0))
         #: Whether there are totals of earlier quarters to tell.
@@ -99,8 +97,8 @@ class Ledger:
         standing = self._standings.get(which)
         return Count(0, 0) if standing is None else standing.total
 
-    def book(self, reading: Reading, at_ms: int) -> dict[Meter, Count]:
-        """Keep a reading and return the totals it changed. Raises LedgerError with nothing changed.
+    def book(self, reading: Reading, at_ms: int) -> Mapping[Meter, meter.Standing]:
+        """Keep a reading and return what stands where totals grew. Raises LedgerError with nothing changed.
 
         `at_ms` is a moment before the counters were read: what they count later is of its quarter or a later.
         """
@@ -108,14 +106,16 @@ class Ledger:
             raise LedgerError("a reading arrived from a core that had been replaced: it was not booked")
         now = marks.quarter(at_ms)
         before, last = self._standings, self._sources.get(reading.source)
-        changed = meter.advance(before, reading, (last.quarter if last else 0) or now, self.confirmed)
+        since = self._since(reading)
+        changed = meter.advance(before, reading, (last.quarter if last else 0) or now, self.confirmed, since)
         counted = ledger_file.Source(reading.generation, now)
         if not changed and counted == last and now == self.quarter:
             self._read(last, counted)
+            self._remember(reading)
             return {}
         left = marks.left_behind(before, changed, self.confirmed)
         with self._commit() as db:
-            db.executemany(_BOOK, ((*which, *standing) for which, standing in changed.items()))
+            ledger_file.put_standings(db, changed)
             if counted != last:
                 ledger_file.put_source(db, reading.source, counted)
             if left:
@@ -124,13 +124,10 @@ class Ledger:
                 self._turn(db, now)
         self._read(counted if last is None else last, counted)
         self._sources[reading.source], self.quarter = counted, now
+        self._remember(reading)
         self.marked = self.marked or bool(left)
         self.confirmed.difference_update(changed)
-        grown = {
-            which: Count(new.up, new.down)
-            for which, new in changed.items()
-            if (old := before.get(which)) is None or new[:2] != old[:2]
-        }
+        grown = meter.grown(before, changed)
         self._standings.update(changed)
         return grown
 
@@ -138,18 +135,17 @@ class Ledger:
         """Whether another process has been counted after this one: its readings are never booked again."""
         return generation in self._left
 
-    def preview(self, reading: Reading) -> dict[Meter, Count]:
-        """The totals that booking this reading would change; nothing is kept."""
-        changed = meter.advance(self._standings, reading, self.quarter)
-        return {which: one.total for which, one in changed.items()}
+    def preview(self, reading: Reading) -> Mapping[Meter, meter.Standing]:
+        """What booking this reading would change; nothing is kept."""
+        return meter.advance(self._standings, reading, self.quarter, since=self._since(reading))
 
     def is_read(self, which: Meter) -> bool:
         """Whether all is known that a core counted of a meter which may have outlived the last agent."""
         standing = self._standings.get(which)
         return not self._unread or standing is None or standing.generation not in self._unread
 
-    def resume(self, seen: Mapping[Meter, Count]) -> dict[Meter, Count]:
-        """Go on from totals that the collector has seen, where those here are below; returns those changed.
+    def resume(self, seen: Mapping[Meter, Count]) -> Mapping[Meter, meter.Standing]:
+        """Go on from totals that the collector has seen, where those here are below; returns these.
 
         For totals that are read, and that this process tells the first time: of others there is more here, or
         they are of somebody else with the same ledger. Raises LedgerError, nothing changed.
@@ -157,10 +153,10 @@ class Ledger:
         changed = meter.resumed(self._standings, seen, self._found)
         if changed:
             with self._commit() as db:
-                db.executemany(_BOOK, ((*which, *standing) for which, standing in changed.items()))
+                ledger_file.put_standings(db, changed)
             self._standings.update(changed)
             self.confirmed.difference_update(changed)
-        return {which: one.total for which, one in changed.items()}
+        return changed
 
     def marks(self, limit: int) -> list[Past]:
         """The oldest totals of earlier quarters that are not confirmed."""
@@ -273,6 +269,14 @@ class Ledger:
         if last.generation != now.generation:
             self._left.add(last.generation)
         self._unread -= {last.generation, now.generation}
+
+    def _remember(self, reading: Reading) -> None:
+        if isinstance(reading.counts, Counts):
+            self._booked[reading.source] = reading
+
+    def _since(self, reading: Reading) -> Mapping[Meter, Count] | None:
+        booked = self._booked.get(reading.source)
+        return booked.counts if booked is not None and booked.generation == reading.generation else None
 
     def _turn(self, db: sqlite3.Connection, now: int) -> None:
         ledger_file.put(db, "quarter", now)

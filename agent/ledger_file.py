@@ -3,6 +3,7 @@
 What always holds: a version is never edited; a new file takes the same steps as an old one.
 """
 
+import itertools
 import sqlite3
 import uuid
 from collections.abc import Mapping
@@ -57,6 +58,14 @@ _STEPS: dict[int, tuple[str, ...]] = {
     ),
 }
 _VERSION = max(_STEPS)
+_PUT = (
+    "INSERT OR REPLACE INTO meters (user, endpoint, up, down, quarter, last_up, last_down, generation)"
+    " VALUES "
+)
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
+#: Rows a statement: half the time of a statement each, and more are no faster.
+_TOGETHER = 64
+_PUT_TOGETHER = _PUT + ", ".join([_ROW] * _TOGETHER)
 
 
 def prepare(db: sqlite3.Connection) -> bool:
@@ -111,6 +120,17 @@ def standings(db: sqlite3.Connection) -> dict[Meter, meter.Standing]:
         which = Meter(UserId(user), EndpointId(endpoint))
         found[which] = meter.Standing(up, down, quarter, last_up, last_down, generation)
     return found
+
+
+def put_standings(db: sqlite3.Connection, changed: Mapping[Meter, meter.Standing]) -> None:
+    """Keep these, in the order of the table: in any other ten thousand take half as long again."""
+    left = iter(sorted(changed))
+    while part := list(itertools.islice(left, _TOGETHER)):
+        rows = [(*which, *changed[which]) for which in part]
+        if len(rows) == _TOGETHER:
+            db.execute(_PUT_TOGETHER, list(itertools.chain.from_iterable(rows)))
+        else:
+            db.executemany(_PUT + _ROW, rows)
 
 
 def leases(db: sqlite3.Connection) -> dict[UserId, Lease]:

@@ -7,18 +7,20 @@ asks what is held here, since it may have forgotten, is told of everybody who wa
 reports as it takes.
 """
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 from agent.core import leases
-from agent.core.counting import Count, Meter
+from agent.core.counting import Meter
 from agent.core.leases import Moved
 from agent.core.plan import Holding
 from agent.ledger import Ledger
 from shared.messages import Account, Lease, ReportAnswer
-from shared.names import MAX_REPORT_ROWS, UserId
+from shared.names import MAX_REPORT_ROWS, EndpointId, UserId
 
 #: Seconds before a user for whom nothing was free is asked for again.
 ASK_AGAIN_S = 1.0
@@ -27,6 +29,22 @@ ASK_AGAIN_S = 1.0
 def boot_s() -> float:
     """Seconds since boot, sleep included: no clock that somebody sets moves it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+#: Of a tuple of both: without a frame of Python's own.
+_moved = functools.partial(tuple.__new__, Moved)
+
+
+class Total(Protocol):
+    """Bytes since the ledger began."""
+
+    @property
+    def up(self) -> int:
+        """What the user sent."""
+
+    @property
+    def down(self) -> int:
+        """What he received."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +75,11 @@ class Loans:
 
     ledger: Ledger
     terms: dict[UserId, int] = field(default_factory=dict)
-    #: What each user has moved on each endpoint, and in all; ahead of the ledger while it cannot be written.
-    totals: dict[UserId, dict[Meter, Count]] = field(default_factory=dict)
+    #: What each user has moved in all; his endpoint, or what he has moved on each of several. Ahead of the
+    #: ledger while it cannot be written.
     moved: dict[UserId, Moved] = field(default_factory=dict)
+    only: dict[UserId, EndpointId] = field(default_factory=dict)
+    several: dict[UserId, dict[EndpointId, Moved]] = field(default_factory=dict)
     moved_s: dict[UserId, float] = field(default_factory=dict)
     #: Lowered leases that no answered report has told yet.
     returning: dict[UserId, Lease] = field(default_factory=dict)
@@ -76,7 +96,7 @@ class Loans:
 
     def __post_init__(self) -> None:
         """Sum up what the ledger knows."""
-        self.grew({meter: standing.total for meter, standing in self.ledger.standings.items()})
+        self.grew(self.ledger.standings)
         # What was lent to the idle before this agent began goes back like any other.
         self.moved_s = dict.fromkeys(self.ledger.leases, time.monotonic())
 
@@ -94,16 +114,16 @@ class Loans:
         self._lower(void, keep_spare=False)
         self._bar()
 
-    def grew(self, totals: Mapping[Meter, Count]) -> list[UserId]:
+    def grew(self, totals: Mapping[Meter, Total]) -> list[UserId]:
         """Take in new totals; returns those who moved bytes and have nothing left of a lease."""
-        now_s = time.monotonic()
-        users: set[UserId] = set()
-        for meter, total in totals.items():
-            users.add(meter.user)
-            self.totals.setdefault(meter.user, {})[meter] = total
-        self.moved |= {user: self._sum(user) for user in users}
-        self.moved_s |= dict.fromkeys(users, now_s)
-        spent = [user for user in users if user in self.terms and self._spent(user)]
+        users = {meter.user for meter in totals}
+        for (user, endpoint), total in totals.items():
+            if self.only.setdefault(user, endpoint) == endpoint and user not in self.several:
+                self.moved[user] = _moved((total.up, total.down))
+            else:
+                self._add(user, endpoint, Moved(total.up, total.down))
+        self.moved_s |= dict.fromkeys(users, time.monotonic())
+        spent = [user for user in self.terms.keys() & users if self._spent(user)]
         for user in spent:
             self.barred.setdefault(user, 0.0)
         return spent
@@ -119,7 +139,7 @@ class Loans:
             self._bar()
         idle_s = now_s - leases.IDLE_S
         held = self.ledger.leases
-        idle = [held[user] for user, last_s in self.moved_s.items() if last_s < idle_s and user in held]
+        idle = [lease for user, lease in held.items() if self.moved_s.get(user, idle_s) < idle_s]
         for lease in idle:
             del self.moved_s[lease.user]
         self._lower(idle, keep_spare=True)
@@ -183,12 +203,10 @@ class Loans:
     def _held(self, user: UserId) -> Lease:
         return leases.held(user, self.ledger.leases.get(user), self.moved.get(user, Moved()))
 
-    def _sum(self, user: UserId) -> Moved:
-        totals = self.totals[user].values()
-        if len(totals) == 1:
-            (only,) = totals
-            return Moved(only.up, only.down)
-        return Moved(sum(one.up for one in totals), sum(one.down for one in totals))
+    def _add(self, user: UserId, endpoint: EndpointId, total: Moved) -> None:
+        totals = self.several.setdefault(user, {self.only[user]: self.moved[user]})
+        totals[endpoint] = total
+        self.moved[user] = Moved(sum(one.up for one in totals.values()), sum(o.down for o in totals.values()))
 
     def _bar(self) -> None:
         spent = {user for user in self.terms if self._spent(user)}

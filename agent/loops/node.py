@@ -10,11 +10,12 @@ What always holds:
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.core import plan
 from agent.core.counting import Count, Meter, Reading
+from agent.core.meter import Standing
 from agent.core.periods import Pace
 from agent.core.served import Served
 from agent.drivers.base import Driver
@@ -177,10 +178,11 @@ class Node:
     def _may_serve(self, account: Account) -> bool:
         return account.user not in self.penalised and self.loans.serves(account)
 
-    async def book(self, core: Core) -> dict[Meter, Count]:
-        """Read a core and keep what it counted. Raises DriverError or LedgerError with nothing lost.
+    async def book(self, core: Core) -> list[Meter]:
+        """Read a core and keep what it counted; returns who moved bytes.
 
-        One reading that cannot be kept hinders no other of the same core.
+        Raises DriverError or LedgerError with nothing lost. One reading that cannot be kept hinders no other
+        of the same core.
         """
         async with self.metering:
             at_ms, read_s = self.clock(), time.monotonic()
@@ -191,11 +193,9 @@ class Node:
             raise next(iter(failures.values()))
         return grown
 
-    def _book_all(
-        self, core: Core, at_ms: int, read_s: float
-    ) -> tuple[dict[Meter, Count], dict[str, LedgerError]]:
-        """Book what was read; returns what grew, and by source why it could not be kept."""
-        grown: dict[Meter, Count] = {}
+    def _book_all(self, core: Core, at_ms: int, read_s: float) -> tuple[list[Meter], dict[str, LedgerError]]:
+        """Book what was read; returns who moved bytes, and by source why a reading could not be kept."""
+        grown: list[Meter] = []
         failures: dict[str, LedgerError] = {}
         for key, reading in list(core.unbooked.items()):
             if reading.source in failures:
@@ -203,7 +203,7 @@ class Node:
                 self._foresee(reading, read_s)
                 continue
             try:
-                grown |= self._book(reading, at_ms, read_s)
+                grown += self._book(reading, at_ms, read_s)
             except LedgerError as error:
                 failures[reading.source] = error
                 if not self.ledger.replaced(reading.generation):
@@ -211,14 +211,14 @@ class Node:
             del core.unbooked[key]
         return grown, failures
 
-    def _book(self, reading: Reading, at_ms: int, read_s: float) -> dict[Meter, Count]:
+    def _book(self, reading: Reading, at_ms: int, read_s: float) -> Collection[Meter]:
         try:
             grown = self.ledger.book(reading, at_ms)
         except LedgerError:
             self._foresee(reading, read_s)
             raise
         self._grew(grown, read_s)
-        return grown
+        return grown.keys()
 
     def resume(self, seen: Mapping[Meter, Count]) -> bool:
         """Go on from totals that were seen; False where none here is below. Raises LedgerError."""
@@ -226,12 +226,13 @@ class Node:
         self._grew(lifted, time.monotonic())
         return bool(lifted)
 
-    def _grew(self, grown: Mapping[Meter, Count], read_s: float) -> None:
+    def _grew(self, grown: Mapping[Meter, Standing], read_s: float) -> None:
+        if not grown:
+            return
         self.spent |= dict.fromkeys(self.loans.grew(grown), read_s)
         for meter in grown:
             self.unreported.setdefault(meter, read_s)
-        if grown:
-            self.grew.set()
+        self.grew.set()
 
     def _foresee(self, reading: Reading, read_s: float) -> None:
         """Judge by what cannot be kept now: a disk that is full must not be a way around a quota."""

@@ -5,13 +5,14 @@ import contextlib
 import itertools
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from agent import ledger, main
-from agent.core.counting import Count, Meter, Reading
+from agent.core.counting import Meter, Reading
+from agent.core.meter import Standing
 from agent.drivers.base import DriverError
 from agent.drivers.memory import MemoryDriver
 from agent.loops import pace
@@ -193,7 +194,7 @@ def test_a_core_whose_counters_cannot_be_kept_is_left_for_the_next_agent(
 
         full = False
 
-        def book(self, reading: Reading, at_ms: int) -> dict[Meter, Count]:
+        def book(self, reading: Reading, at_ms: int) -> Mapping[Meter, Standing]:
             if self.full:
                 raise ledger.LedgerError("the disk is full")
             return super().book(reading, at_ms)
