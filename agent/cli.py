@@ -53,6 +53,9 @@ def _enroll(chosen: argparse.Namespace, settings: Settings) -> int:
 
 
 def _run(_: argparse.Namespace, settings: Settings) -> int:
+    from agent import lean  # noqa: PLC0415 - only what runs long has to stay small
+
+    lean.stay()
     from agent import link, main  # noqa: PLC0415 - everything, which the other commands do without
 
     logs.configure(settings.log_level)

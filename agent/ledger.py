@@ -175,7 +175,8 @@ class Ledger:
         before = self._held
         if held == before:
             return
-        items = [(key, msgspec.json.encode(i)) for key, i in held.items.items() if before.items.get(key) != i]
+        changed = (item for key, item in held.items.items() if before.items.get(key) != item)
+        items = ((item.key, msgspec.json.encode(item)) for item in changed)
         stopped = dict(held.stopped.items() - before.stopped.items())
         with self._commit() as db:
             db.executemany(
