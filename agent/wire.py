@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from agent import release
 from agent.core import http1
 
+_NAME = f"tidegate-agent/{release.VERSION}"
 _CONNECT_S = 5.0
 _KEPT_S = 60.0
 _MOST_KEPT = 4
@@ -59,7 +61,7 @@ class Wire:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, answer_s: float
     ) -> Answer:
         """The answer; each part of it may take `answer_s` seconds to come. Raises WireError."""
-        about = {"Host": self._name, "Accept-Encoding": "identity", **headers}
+        about = {"Host": self._name, "User-Agent": _NAME, "Accept-Encoding": "identity", **headers}
         if body is not None:
             about["Content-Length"] = str(len(body))
         try:
@@ -69,7 +71,8 @@ class Wire:
             raise SilentError("no answer came in time") from None
         except EOFError:
             raise WireError("the connection was closed in the middle of an answer") from None
-        except (OSError, asyncio.LimitOverrunError, http1.MalformedError) as error:
+        except (OSError, ValueError, asyncio.LimitOverrunError, http1.MalformedError) as error:
+            # Names that cannot be looked up, and what TLS cannot take for one, are a ValueError.
             raise WireError(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:
@@ -104,12 +107,12 @@ class Wire:
 
     def _taken(self) -> "_Connection | None":
         until_s = asyncio.get_running_loop().time() - _KEPT_S
-        while self._kept:
-            connection = self._kept.pop()
-            if connection.kept_s > until_s and connection.usable:
-                return connection
-            connection.drop()
-        return None
+        good = [one for one in self._kept if one.kept_s > until_s and one.usable]
+        for one in self._kept:
+            if one not in good:
+                one.drop()
+        self._kept = good
+        return good.pop() if good else None
 
     async def _opened(self) -> "_Connection":
         # Literal addresses are connected to as they are; of a name the second is tried before the first ends.

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -227,3 +228,12 @@ def test_a_large_request_and_a_large_answer_pass() -> None:
         assert len((await it.ask("POST", "/", {}, sent, 10.0)).body) == len(received)
 
     assert told([ok(received)], scenario).heard[0].endswith(sent)
+
+
+@pytest.mark.parametrize("host", [".example", "a" * 64 + ".example", "-"])
+def test_a_name_that_cannot_be_one_is_said_in_words(host: str) -> None:
+    async def scenario() -> None:
+        with pytest.raises(wire.WireError):
+            await get(wire.Wire(f"https://{host}:1", ssl.create_default_context(cadata=None)))
+
+    asyncio.run(scenario())
