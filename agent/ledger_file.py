@@ -65,7 +65,7 @@ _PUT = (
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
 #: Rows a statement: half the time of a statement each, and more are no faster.
 _TOGETHER = 64
-_PUT_TOGETHER = _PUT + ", ".join([_ROW] * _TOGETHER)
+_ROWS = ", ".join([_ROW] * _TOGETHER)
 
 
 def prepare(db: sqlite3.Connection) -> bool:
@@ -128,11 +128,12 @@ def put_standings(db: sqlite3.Connection, changed: Mapping[Meter, meter.Standing
     """Keep these, in the order of the table: in any other ten thousand take half as long again."""
     left = iter(sorted(changed))
     while part := list(itertools.islice(left, _TOGETHER)):
-        rows = [(*which, *changed[which]) for which in part]
-        if len(rows) == _TOGETHER:
-            db.execute(_PUT_TOGETHER, list(itertools.chain.from_iterable(rows)))
-        else:
-            db.executemany(_PUT + _ROW, rows)
+        values: list[str | int] = []
+        for which in part:
+            values += which
+            values += changed[which]
+        rows = _ROWS if len(part) == _TOGETHER else ", ".join([_ROW] * len(part))
+        db.execute(_PUT + rows, values)
 
 
 def leases(db: sqlite3.Connection) -> dict[UserId, Lease]:
