@@ -2,7 +2,8 @@
 
 What always holds: no redirect is followed and no proxy asked; a request goes over one connection alone, which
 is closed when its asker is cancelled or has waited too long. A connection that was kept may have been closed
-by the server meanwhile: then the request is made once more on a new one.
+by the server meanwhile: then the request is made once more on a new one. What is sent and said is for h11 to
+put into bytes and to understand; no error repeats any of it.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import h11
+
 from agent import release
-from agent.core import http1
 
 _NAME = f"tidegate-agent/{release.VERSION}"
 _CONNECT_S = 5.0
@@ -65,13 +67,15 @@ class Wire:
         if body is not None:
             about["Content-Length"] = str(len(body))
         try:
-            request = http1.asked(method, self._above + path, about) + (body or b"")
-            return await self._asked(request, answer_s)
+            request = h11.Request(method=method, target=self._above + path, headers=list(about.items()))
+            return await self._asked(request, body or b"", answer_s)
         except TimeoutError:
             raise SilentError("no answer came in time") from None
-        except EOFError:
-            raise WireError("the connection was closed in the middle of an answer") from None
-        except (OSError, ValueError, asyncio.LimitOverrunError, http1.MalformedError) as error:
+        except (h11.LocalProtocolError, UnicodeEncodeError):
+            raise WireError("a request cannot carry this address or token") from None
+        except h11.RemoteProtocolError:
+            raise WireError("what came is no answer in HTTP/1.1, or only a part of one") from None
+        except (OSError, ValueError) as error:
             # Names that cannot be looked up, and what TLS cannot take for one, are a ValueError.
             raise WireError(str(error) or type(error).__name__) from error
 
@@ -80,30 +84,31 @@ class Wire:
         while self._kept:
             await self._kept.pop().close()
 
-    async def _asked(self, request: bytes, answer_s: float) -> Answer:
+    async def _asked(self, request: h11.Request, body: bytes, answer_s: float) -> Answer:
         if kept := self._taken():
             with contextlib.suppress(_StaleError):
-                return await self._over(kept, request, answer_s)
+                return await self._over(kept, request, body, answer_s)
         try:
-            return await self._over(await self._opened(), request, answer_s)
+            return await self._over(await self._opened(), request, body, answer_s)
         except _StaleError:
             raise WireError("the connection was closed without an answer") from None
 
-    async def _over(self, connection: "_Connection", request: bytes, answer_s: float) -> Answer:
-        keeps = False
+    async def _over(
+        self, connection: "_Connection", request: h11.Request, body: bytes, answer_s: float
+    ) -> Answer:
         try:
             async with asyncio.timeout(answer_s) as patience:
                 connection.have(patience, answer_s)
-                head = await connection.ask(request)
-                body = await connection.body(head)
-            keeps = head.keeps and len(self._kept) < _MOST_KEPT
-            return Answer(head.status, head.headers, body)
-        finally:
-            if keeps:
-                connection.kept_s = asyncio.get_running_loop().time()
-                self._kept.append(connection)
-            else:
-                connection.drop()
+                await connection.send(request, body)
+                answer = await connection.answer()
+        except BaseException:
+            connection.drop()
+            raise
+        if len(self._kept) < _MOST_KEPT and connection.begin_again():
+            self._kept.append(connection)
+        else:
+            connection.drop()
+        return answer
 
     def _taken(self) -> "_Connection | None":
         until_s = asyncio.get_running_loop().time() - _KEPT_S
@@ -118,7 +123,7 @@ class Wire:
         # Literal addresses are connected to as they are; of a name the second is tried before the first ends.
         async with asyncio.timeout(_CONNECT_S):
             streams = await asyncio.open_connection(
-                self._host, self._port, ssl=self._tls, limit=_HEAD_BYTES, happy_eyeballs_delay=0.25
+                self._host, self._port, ssl=self._tls, limit=_PIECE_BYTES, happy_eyeballs_delay=0.25
             )
         return _Connection(*streams)
 
@@ -130,6 +135,7 @@ class _Connection:
         self.kept_s = 0.0
         self._reader = reader
         self._writer = writer
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
         self._patience: asyncio.Timeout | None = None
         self._piece_s = 0.0
 
@@ -142,38 +148,42 @@ class _Connection:
         """Wait so long for each part of the next answer."""
         self._patience, self._piece_s = patience, piece_s
 
-    async def ask(self, request: bytes) -> http1.Head:
-        """Send a request and read the head of its answer."""
+    async def send(self, request: h11.Request, body: bytes) -> None:
+        """Send a request."""
+        pieces = (body[at : at + _PIECE_BYTES] for at in range(0, len(body), _PIECE_BYTES))
         # A server may answer and close before it has read everything: what it said is still to be read.
         with contextlib.suppress(ConnectionError):
-            for at in range(0, len(request), _PIECE_BYTES):
-                self._writer.write(request[at : at + _PIECE_BYTES])
+            for event in (request, *map(h11.Data, pieces), h11.EndOfMessage()):
+                self._writer.write(self._http.send(event) or b"")
                 await self._writer.drain()
                 self._moved()
-        try:
-            raw = await self._reader.readuntil(b"\r\n\r\n")
-        except (ConnectionError, asyncio.IncompleteReadError) as error:
-            if getattr(error, "partial", b""):
-                raise
-            raise _StaleError from error
-        head = http1.answered(raw)
-        while not head.final:
-            head = http1.answered(await self._reader.readuntil(b"\r\n\r\n"))
-        return head
 
-    async def body(self, head: http1.Head) -> bytearray:
-        """Read what follows the head."""
-        body = bytearray()
-        if not head.chunked:
-            await self._read(body, head.length)
-            return body
-        while size := http1.chunk_size(await self._reader.readuntil(b"\r\n")):
-            await self._read(body, size)
-            if await self._reader.readexactly(2) != b"\r\n":
-                raise http1.MalformedError("a chunk of the answer is malformed")
-        while await self._reader.readuntil(b"\r\n") != b"\r\n":
-            pass  # trailers say nothing that is needed here
-        return body
+    async def answer(self) -> Answer:
+        """Read the answer."""
+        response, body = None, bytearray()
+        while not isinstance(event := self._http.next_event(), h11.EndOfMessage):
+            if event is h11.NEED_DATA:
+                await self._receive()
+            elif isinstance(event, h11.Response):
+                response = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > MAX_BODY_BYTES:
+                    raise WireError("the answer is too large")
+        if response is None:
+            raise h11.RemoteProtocolError("an end without a beginning")
+        headers: dict[str, str] = {}
+        for name, value in ((name.decode(), value.decode("latin-1")) for name, value in response.headers):
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        return Answer(response.status_code, headers, body)
+
+    def begin_again(self) -> bool:
+        """Be ready for the next request; False where there can be none."""
+        if not self.usable or {self._http.our_state, self._http.their_state} != {h11.DONE}:
+            return False
+        self._http.start_next_cycle()
+        self.kept_s = asyncio.get_running_loop().time()
+        return True
 
     def drop(self) -> None:
         """Close it without a word."""
@@ -185,22 +195,18 @@ class _Connection:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
-    async def _read(self, body: bytearray, length: int | None) -> None:
-        """Read so many bytes more, or all there are."""
-        end = None if length is None else len(body) + length
-        if end is not None and end > MAX_BODY_BYTES:
-            raise http1.MalformedError("the answer is too large")
-        while end is None or len(body) < end:
-            room = _PIECE_BYTES if end is None else min(_PIECE_BYTES, end - len(body))
-            piece = await self._reader.read(room)
-            if not piece and end is None:
-                return
-            if not piece:
-                raise EOFError
-            body += piece
-            if len(body) > MAX_BODY_BYTES:
-                raise http1.MalformedError("the answer is too large")
-            self._moved()
+    async def _receive(self) -> None:
+        is_first = self._http.their_state is h11.SEND_RESPONSE and not self._http.trailing_data[0]
+        try:
+            piece = await self._reader.read(_PIECE_BYTES)
+        except ConnectionError:
+            if not is_first:
+                raise
+            piece = b""
+        if not piece and is_first:
+            raise _StaleError
+        self._http.receive_data(piece)
+        self._moved()
 
     def _moved(self) -> None:
         if self._patience is not None:

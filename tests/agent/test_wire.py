@@ -145,12 +145,10 @@ def test_a_new_connection_that_ends_without_a_word_is_a_failure_and_the_request_
     "said",
     [
         "SSH-2.0-OpenSSH_9.2\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
-        _CHUNKED + "ffffffffff\r\n",
         _CHUNKED + "1\r\nabc\r\n",
-        "HTTP/1.1 200 OK\r\nX: " + 70_000 * "x" + "\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: " + 200_000 * "x",
     ],
-    ids=["other", "long", "long chunk", "wrong chunk", "long head"],
+    ids=["other", "wrong chunk", "long head"],
 )
 def test_what_is_not_an_answer_is_said_in_words_without_the_request(said: str) -> None:
     async def scenario(_: Server, it: wire.Wire) -> None:
