@@ -23,8 +23,9 @@ $(READY): constraints.txt pyproject.toml
 demo: $(READY) ## Run the main job end to end with real Xray and real clients, and show it
 	@$(BIN)/python -m tests.demo
 
-test: $(READY) ## Run all tests
-	@$(BIN)/python -m pytest -q
+test: $(READY) ## Run all tests: those of real programs one by one, the others side by side
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not e2e and not netns"
+	@$(BIN)/python -m pytest -q -m "e2e or netns"
 
 check: $(READY) ## Lint, types, import rules
 	@$(BIN)/ruff check $(SOURCES)

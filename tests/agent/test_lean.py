@@ -12,7 +12,7 @@ import sys
 from agent import cli
 assert "asyncio" not in sys.modules, "status does without"
 import agent.main
-unwanted = {"httpx", "h11", "email", "http", "click", "pygments", "rich", "cryptography", "jwt"}
+unwanted = {"httpx", "email", "http", "click", "pygments", "rich", "cryptography", "jwt"}
 unwanted |= {"certifi", "starlette", "peewee", "xray"}
 print(*sorted(unwanted & sys.modules.keys()))
 """
