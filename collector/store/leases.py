@@ -7,6 +7,11 @@ from collector.domain.leases import NO_BYTES, Bytes, Ceilings, Holding
 from collector.store.session import Session
 from shared.names import MAX_BYTES, MAX_ID, ManagerId, NodeId, UserId
 
+_FIGURES = (
+    *("total_bytes", "up_bytes", "down_bytes"),
+    *("held_total_bytes", "held_up_bytes", "held_down_bytes"),
+)
+
 Holdings = dict[UserId, dict[int, Holding]]
 
 
@@ -32,15 +37,8 @@ def holdings(session: Session, users: Iterable[UserId], *, active_since_ms: int)
 
 def save(session: Session, ledger: int, holdings: Mapping[UserId, Holding]) -> None:
     """Keep the ceilings of one ledger, and what they hold of the managers above."""
-    session.run_many(
-        "INSERT INTO lease (user_id, ledger_id, total_bytes, up_bytes, down_bytes, held_total_bytes,"
-        " held_up_bytes, held_down_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (user_id, ledger_id) DO UPDATE SET total_bytes = excluded.total_bytes,"
-        " up_bytes = excluded.up_bytes, down_bytes = excluded.down_bytes,"
-        " held_total_bytes = excluded.held_total_bytes, held_up_bytes = excluded.held_up_bytes,"
-        " held_down_bytes = excluded.held_down_bytes",
-        [(user, ledger, *one.ceilings, *one.held) for user, one in sorted(holdings.items())],
-    )
+    rows = [(user, ledger, *one.ceilings, *one.held) for user, one in sorted(holdings.items())]
+    session.put_many("lease", ("user_id", "ledger_id"), _FIGURES, rows)
 
 
 def between(session: Session, source: Source, after: int, last: int | None) -> dict[UserId, Ceilings]:

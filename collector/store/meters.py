@@ -89,7 +89,7 @@ def move(session: Session, moved: Sequence[tuple[int, ...]]) -> None:
     """Keep what took the fast lane."""
     if moved:
         session.hot.touch()
-        session.update_many("meter", _KEY, (*_TOTALS, "last_ms"), sorted(moved))
+        session.put_many("meter", _KEY, (*_TOTALS, "last_ms"), sorted(moved))
 
 
 def save(session: Session, source: lane.Source, charges: Iterable[Charge]) -> None:
@@ -98,20 +98,10 @@ def save(session: Session, source: lane.Source, charges: Iterable[Charge]) -> No
     for hour, charged in groupby(charges, lambda one: hour_of(one.at_ms)):
         turn(session, source, hour)
         latest = {one.key: one.seen for one in charged}
-        opened = [(source.number, *key, source.hour) for key in sorted(latest)]
-        session.run_many(
-            "INSERT INTO opening (ledger_id, user_id, endpoint_id, hour, up_bytes, down_bytes,"
-            " billed_up_bytes, billed_down_bytes) VALUES (?, ?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
-            opened,
-        )
-        session.run_many(
-            "INSERT INTO meter (ledger_id, user_id, endpoint_id, up_bytes, down_bytes, billed_up_bytes,"
-            " billed_down_bytes, last_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (ledger_id, user_id, endpoint_id) DO UPDATE SET up_bytes = excluded.up_bytes,"
-            " down_bytes = excluded.down_bytes, billed_up_bytes = excluded.billed_up_bytes,"
-            " billed_down_bytes = excluded.billed_down_bytes, last_ms = excluded.last_ms",
-            [(source.number, *key, *seen) for key, seen in sorted(latest.items())],
-        )
+        opened = [(source.number, *key, source.hour, 0, 0, 0, 0) for key in sorted(latest)]
+        session.insert_many("opening", (*_KEY, "hour", *_TOTALS), opened, "ON CONFLICT DO NOTHING")
+        rows = [(source.number, *key, *seen) for key, seen in sorted(latest.items())]
+        session.put_many("meter", _KEY, (*_TOTALS, "last_ms"), rows)
         session.hot.keep(source, [(*key, *seen[:4]) for key, seen in latest.items()])
 
 

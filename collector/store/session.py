@@ -41,11 +41,14 @@ class Session:
         """The parameter of `wanted`: these numbers, each once and in order."""
         return self._engine.numbers(values)
 
-    def update_many(
+    def put_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Set values of rows found by their keys: a row is keys, then values. The last of a key counts."""
-        self._engine.update_many(table, keys, values, rows)
+        """Put whole rows in the place of those with the same keys: a row is keys, then values.
+
+        Of several with one key the last counts.
+        """
+        self._engine.put_many(table, keys, values, rows)
 
     def insert_many(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str = ""

@@ -21,7 +21,7 @@ class Unsure(peewee.OperationalError):
 class Engine(Protocol):
     """Statements of one thread go over one connection of its own; `writing` is for the writer's thread only.
 
-    Keys within one call of `update_many` or `insert_many` must differ: engines disagree about repeats.
+    Keys within one call of `insert_many` must differ: engines disagree about repeats.
     """
 
     #: A table `wanted` with a column `value`; its one parameter is made by `numbers`.
@@ -44,10 +44,10 @@ class Engine(Protocol):
     def numbers(self, values: Iterable[int]) -> object:
         """The parameter of `wanted`: these numbers, each once and in order."""
 
-    def update_many(
+    def put_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Set values of rows found by their keys: a row is keys, then values. The last of a key counts."""
+        """Put whole rows, keys and then values, in the place of those with the same keys; the last counts."""
 
     def insert_many(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str

@@ -70,19 +70,14 @@ class Postgres:
         """The parameter of `wanted`."""
         return _array(sorted(set(values)))
 
-    def update_many(
+    def put_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Set values of rows found by their keys, in one statement, which must find each row once."""
+        """Put whole rows in the place of those with the same keys, by a statement that names each once."""
         last = {tuple(row[: len(keys)]): row for row in rows}
-        columns = list(zip(*last.values(), strict=True))
-        if not columns:
-            return
-        names = (*keys, *values)
-        where = " AND ".join(f"old.{name} = new.{name}" for name in keys)
-        news = ", ".join(f"{name} = new.{name}" for name in values)
-        source = f"{self._unnested(table, names)} AS new({', '.join(names)})"
-        self._send(f"UPDATE {table} AS old SET {news} FROM {source} WHERE {where}", columns)
+        news = ", ".join(f"{name} = excluded.{name}" for name in values)
+        conflict = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {news}"
+        self.insert_many(table, (*keys, *values), last.values(), conflict)
 
     def insert_many(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str

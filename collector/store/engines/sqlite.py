@@ -1,5 +1,6 @@
 """SQLite: one file in the data directory, in WAL mode with synchronous=FULL."""
 
+import itertools
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -23,6 +24,8 @@ _PRAGMAS = {
     "wal_autocheckpoint": 10_000,
     "journal_size_limit": 64 * 1024 * 1024,
 }
+#: Rows a statement.
+_TOGETHER = 64
 
 
 class Sqlite:
@@ -51,21 +54,25 @@ class Sqlite:
         """The parameter of `wanted`."""
         return msgspec.json.encode(sorted(set(values))).decode()
 
-    def update_many(
+    def put_many(
         self, table: str, keys: Sequence[str], values: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
-        """Set values of rows found by their keys."""
-        wanted = [f"{name} = ?{place}" for place, name in enumerate((*keys, *values), 1)]
-        where, news = " AND ".join(wanted[: len(keys)]), ", ".join(wanted[len(keys) :])
-        self.execute_many(f"UPDATE {table} SET {news} WHERE {where}", rows)
+        """Put whole rows in the place of those with the same keys."""
+        news = ", ".join(f"{name} = excluded.{name}" for name in values)
+        conflict = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {news}"
+        self.insert_many(table, (*keys, *values), rows, conflict)
 
     def insert_many(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], conflict: str
     ) -> None:
-        """Insert many rows."""
-        marks = ", ".join("?" * len(columns))
-        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) {conflict}"
-        self.execute_many(sql, rows)
+        """Insert many rows, many a statement: with each of them other threads are let in."""
+        row = f"({', '.join('?' * len(columns))})"
+        one = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {row} {conflict}"
+        many = one.replace(row, ", ".join([row] * _TOGETHER))
+        connection, left = self._database.connection(), iter(rows)
+        while len(part := list(itertools.islice(left, _TOGETHER))) == _TOGETHER:
+            connection.execute(many, list(itertools.chain.from_iterable(part)))
+        connection.executemany(one, part)
 
     def make_month(self, year: int, month: int) -> None:
         """Nothing: this engine has no partitions."""

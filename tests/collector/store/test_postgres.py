@@ -222,7 +222,7 @@ def test_rows_that_change_often_are_rewritten_in_their_page(store: PostgresStore
     db = store.open()
     rows = [(1, user, 1, 0, 0, 0, 0, 0) for user in range(1_000)]
     db.write_now(lambda session: session.insert_many("meter", (*columns, *totals), rows))
-    db.write_now(lambda session: session.update_many("meter", columns, totals, rows))
+    db.write_now(lambda session: session.put_many("meter", columns, totals, rows))
     db.close()
     sizes = store.cluster.ask(
         store.name, "SELECT reloptions FROM pg_class WHERE relname = 'meter' AND relkind = 'r'"

@@ -30,39 +30,41 @@ def _leases(session: Session) -> list[tuple[object, ...]]:
     return session.rows(sql)
 
 
-def test_many_rows_are_updated_by_their_keys_and_nothing_is_a_value(db: Database) -> None:
+_KEY, _FIGURES = COLUMNS[:2], COLUMNS[2:]
+
+
+def test_rows_are_put_in_the_place_of_those_with_their_keys_and_nothing_is_a_value(db: Database) -> None:
     db.write_now(_lease, (1, 1, 10), (1, 2, MAX_BYTES), (2, 1, 30))
-    rows = [(1, 2, None, 7), (2, 1, MAX_BYTES, None), (9, 9, 1, 1)]
-    db.write_now(
-        lambda session: session.update_many(
-            "lease", ("user_id", "ledger_id"), ("total_bytes", "up_bytes"), iter(rows)
-        )
-    )
-    assert db.read_now(_leases) == [(1, 1, 10, None), (1, 2, None, 7), (2, 1, MAX_BYTES, None)]
+    rows = [(1, 2, None, 0, 0, 0), (2, 1, MAX_BYTES, 0, 0, 0), (9, 9, 1, 0, 0, 0)]
+    db.write_now(lambda session: session.put_many("lease", _KEY, _FIGURES, iter(rows)))
+    assert db.read_now(_leases) == [
+        (1, 1, 10, None),
+        (1, 2, None, None),
+        (2, 1, MAX_BYTES, None),
+        (9, 9, 1, None),
+    ]
 
 
-def test_of_rows_for_one_key_the_last_counts(db: Database) -> None:
-    db.write_now(_lease, (1, 1, 10), (2, 1, 30))
-    rows = [(1, 1, 11), (2, 1, 31), (1, 1, 12), (2, 1, 32)]
-    db.write_now(
-        lambda session: session.update_many("lease", ("user_id", "ledger_id"), ("total_bytes",), rows)
-    )
-    assert db.read_now(_leases) == [(1, 1, 12, None), (2, 1, 32, None)]
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_of_rows_for_one_key_the_last_counts(db: Database, count: int) -> None:
+    rows = [(user, 1, total, 0, 0, 0) for total in (1, 2) for user in range(count)]
+    db.write_now(lambda session: session.put_many("lease", _KEY, _FIGURES, rows))
+    assert db.read_now(_leases) == [(user, 1, 2, None) for user in range(count)]
 
 
-def test_a_table_whose_name_is_a_word_of_sql_is_updated_too(db: Database) -> None:
-    columns = ("id", "uuid", "name", "status", "terms", "reset", "reset_anchor", "zone", "created_ms")
-    row = (1, "u", "n", "active", 1, "never", "calendar", "UTC", 0)
-    flags = ("manager_stopped", "pooled")
-    db.write_now(lambda session: session.insert_many('"user"', (*columns, *flags), [(*row, False, False)]))
-    db.write_now(lambda session: session.update_many('"user"', ("id",), ("terms",), [(1, 2)]))
-    assert db.read_now(lambda session: session.rows('SELECT terms FROM "user"')) == [(2,)]
+def test_a_table_whose_name_is_a_word_of_sql_is_filled_too(db: Database) -> None:
+    columns = ("uuid", "name", "status", "terms", "reset", "reset_anchor", "zone", "created_ms")
+    row = (1, "u", "n", "active", 1, "never", "calendar", "UTC", 0, False, False)
+    values = (*columns, "manager_stopped", "pooled")
+    rows = [(*row[:2], name, *row[3:]) for name in "nm"]
+    db.write_now(lambda session: session.put_many('"user"', ("id",), values, rows))
+    assert db.read_now(lambda session: session.rows('SELECT id, name FROM "user"')) == [(1, "m")]
 
 
 def test_no_rows_change_nothing(db: Database) -> None:
     def nothing(session: Session) -> None:
-        session.insert_many("lease", ("user_id", "ledger_id"), [])
-        session.update_many("lease", ("user_id", "ledger_id"), ("up_bytes",), [])
+        session.insert_many("lease", _KEY, [])
+        session.put_many("lease", _KEY, _FIGURES, [])
         session.run_many("DELETE FROM lease WHERE user_id = ?", [])
 
     db.write_now(nothing)
