@@ -21,6 +21,8 @@ from tests.agent.drivers.xray import rig, ways
 from tests.kit import clients, echo, netns, programs, socks, source, vless
 
 EDIT = Callable[[ways.Config], None]
+#: Characters of a client's log that a failed test shows.
+_TOLD = 2_000
 
 
 @dataclass
@@ -133,6 +135,9 @@ def _program(command: list[str], log: Path) -> Iterator[None]:
     ):
         try:
             yield
+        except BaseException as error:
+            error.add_note(f"{log.name}:\n{log.read_text(errors='replace')[-_TOLD:]}")
+            raise
         finally:
             child.kill()
 
