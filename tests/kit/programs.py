@@ -163,16 +163,26 @@ def run(command: Sequence[str], *, place: lab.Place, env: Mapping[str, str] | No
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that ended and is not yet waited for does not."""
     try:
-        stat = Path("/proc", str(pid), "stat").read_text()
+        return _state(Path("/proc", str(pid))) not in {"Z", "X"}
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def kill(pid: int) -> None:
     """SIGKILL a process that is not our child, and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
     gone(pid)
+
+
+def suspend(pid: int) -> None:
+    """Stop a process; its threads stop one after the other, so it may answer for a moment yet."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = Path("/proc", str(pid), "task")
+    waiting.until(
+        lambda: all(_state(task) == "T" for task in tasks.iterdir()),
+        within_s=5.0,
+        what=f"process {pid} to stop",
+    )
 
 
 def gone(pid: int) -> None:
@@ -207,3 +217,8 @@ def _lines(path: Path) -> list[str]:
 
 def _tether() -> list[str]:
     return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+
+
+def _state(task: Path) -> str:
+    """The state of a process or a thread (proc(5), field 3 of stat)."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]

@@ -221,7 +221,7 @@ def test_a_start_touches_only_who_differs(tmp_path: Path) -> None:
 def test_an_interface_that_hangs_is_noticed_and_replaced(tmp_path: Path) -> None:
     async def play(at: rig.Rig) -> None:
         daemon = _daemon(at)
-        os.kill(daemon, signal.SIGSTOP)
+        programs.suspend(daemon)
         status = await at.driver.status()
         assert status.running
         assert "did not answer within 2 s" in str(status.problem)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from agent.core.served import Served
 from agent.drivers.xray import control, driver, kinds, options, rpc, runfile
 from shared.messages import Account, Endpoint
 from shared.names import EndpointId, UserId
-from tests.kit import source, vless, waiting
+from tests.kit import source, vless
 
 #: Not the loopback address itself, which Xray leaves out of its list of who is online.
 HOME = "127.0.0.5"
@@ -153,22 +152,6 @@ def owner(
             yield child, child.stdout.readline().strip()
         finally:
             child.kill()
-
-
-def suspend(pid: int) -> None:
-    """Stop a process; its threads stop one after the other, so it may answer for a moment yet."""
-    os.kill(pid, signal.SIGSTOP)
-    tasks = Path(f"/proc/{pid}/task")
-    waiting.until(
-        lambda: all(_state(task) == "T" for task in tasks.iterdir()),
-        within_s=5.0,
-        what=f"process {pid} to stop",
-    )
-
-
-def _state(task: Path) -> str:
-    """The state of a thread (proc(5), field 3 of stat)."""
-    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def host_pid(directory: Path) -> int:

@@ -18,7 +18,7 @@ from agent.loops.node import Core, Node
 from agent.loops.sync import SyncLoop
 from tests.agent import fleet
 from tests.agent.drivers.xray import rig
-from tests.kit import source
+from tests.kit import programs, source
 
 REFUSAL = sockets.refusal()
 
@@ -49,7 +49,7 @@ def test_users_of_a_core_that_hangs_are_cut_and_it_can_be_replaced(tmp_path: Pat
         async with rig.running(tmp_path, 1, 2) as lab, lab.tunnel(1) as one, lab.tunnel(2) as idle:
             assert await idle.get("/bytes/10") == 10
             await one.request("/bytes/50000000?rate=2000000")
-            rig.suspend(rig.host_pid(tmp_path))
+            programs.suspend(rig.host_pid(tmp_path))
             async with asyncio.timeout(2):
                 assert await lab.driver.cut_all() == base.Cut(2, left=False)
                 await one.ended()
@@ -72,7 +72,7 @@ def test_a_core_that_hangs_serves_again_well_within_ten_seconds(tmp_path: Path) 
                 async with asyncio.TaskGroup() as group:
                     running = (MeterLoop(node), HealLoop(node, node.cores[0]))
                     loops = [group.create_task(loop.run()) for loop in running]
-                    rig.suspend(rig.host_pid(tmp_path))
+                    programs.suspend(rig.host_pid(tmp_path))
                     await rig.until(lambda: _serves(port, account.uuid, bytes_from.port), within_s=9)
                     for loop in loops:
                         loop.cancel()

@@ -11,7 +11,7 @@ from agent.core.served import Served
 from agent.drivers import base, pids
 from agent.drivers.xray import driver, options, process, runfile, sockets
 from tests.agent.drivers.xray import rig
-from tests.kit import source, vless
+from tests.kit import programs, source, vless
 
 pytestmark = pytest.mark.e2e
 
@@ -181,7 +181,7 @@ def test_a_stop_is_not_told_as_an_exit(tmp_path: Path) -> None:
 def test_calls_under_way_when_xray_is_stopped_say_that_it_is_down(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with rig.running(tmp_path) as lab:
-            rig.suspend(rig.host_pid(tmp_path))
+            programs.suspend(rig.host_pid(tmp_path))
             async with asyncio.timeout(8), asyncio.TaskGroup() as group:
                 reading = group.create_task(_down(lab.driver))
                 status = await lab.driver.status()
