@@ -58,10 +58,6 @@ class Ledger:
         #: Meters whose present total the collector has confirmed, as far as this process knows.
         self.confirmed: set[Meter] = set()
         self._standings = ledger_file.standings(connection)
-        #: Of the processes that were known when this file was opened, which may be an older copy, those that
-        #: were counted last and were not read since.
-        self._unread = {one.generation for one in self._sources.values()}
-        self._found = self._unread | {one.generation for one in self._standings.values()}
         self._leases = ledger_file.leases(connection)
         #: How often an agent has begun on this ledger: with a count of its reports it gives them an order.
         self.epoch = int(facts.get("epoch", 0))
@@ -110,7 +106,6 @@ class Ledger:
         changed = meter.advance(before, reading, (last.quarter if last else 0) or now, self.confirmed, since)
         counted = ledger_file.Source(reading.generation, now)
         if not changed and counted == last and now == self.quarter:
-            self._read(last, counted)
             self._remember(reading)
             return {}
         left = marks.left_behind(before, changed, self.confirmed)
@@ -122,7 +117,8 @@ class Ledger:
                 ledger_marks.keep(db, left)
             if now != self.quarter:
                 self._turn(db, now)
-        self._read(counted if last is None else last, counted)
+        if last is not None and last.generation != counted.generation:
+            self._left.add(last.generation)
         self._sources[reading.source], self.quarter = counted, now
         self._remember(reading)
         self.marked = self.marked or bool(left)
@@ -138,25 +134,6 @@ class Ledger:
     def preview(self, reading: Reading) -> Mapping[Meter, meter.Standing]:
         """What booking this reading would change; nothing is kept."""
         return meter.advance(self._standings, reading, self.quarter, since=self._since(reading))
-
-    def is_read(self, which: Meter) -> bool:
-        """Whether all is known that a core counted of a meter which may have outlived the last agent."""
-        standing = self._standings.get(which)
-        return not self._unread or standing is None or standing.generation not in self._unread
-
-    def resume(self, seen: Mapping[Meter, Count]) -> Mapping[Meter, meter.Standing]:
-        """Go on from totals that the collector has seen, where those here are below; returns these.
-
-        For totals that are read, and that this process tells the first time: of others there is more here, or
-        they are of somebody else with the same ledger. Raises LedgerError, nothing changed.
-        """
-        changed = meter.resumed(self._standings, seen, self._found)
-        if changed:
-            with self._commit() as db:
-                ledger_file.put_standings(db, changed)
-            self._standings.update(changed)
-            self.confirmed.difference_update(changed)
-        return changed
 
     def marks(self, limit: int) -> list[Past]:
         """The oldest totals of earlier quarters that are not confirmed."""
@@ -265,11 +242,6 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-    def _read(self, last: ledger_file.Source, now: ledger_file.Source) -> None:
-        if last.generation != now.generation:
-            self._left.add(last.generation)
-        self._unread -= {last.generation, now.generation}
 
     def _remember(self, reading: Reading) -> None:
         if isinstance(reading.counts, Counts):

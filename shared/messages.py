@@ -231,8 +231,6 @@ class ReportAnswer(Message, frozen=True):
     `serial` numbers the leases given to this ledger, batch by batch, these included. `learning` asks the node
     what it holds, since the collector may have forgotten; it names the question, 0 asks nothing. A report
     answers it that repeats it.
-    `behind` are the totals seen before of meters of which the report, although the newest, told less. A mark
-    that is told again may be below; a present total is where the node's state was restored from a backup.
     """
 
     accepted: int
@@ -242,7 +240,6 @@ class ReportAnswer(Message, frozen=True):
     epoch_seen: int = 0
     serial: int = 0
     learning: int = 0
-    behind: list[Usage] = []
 
 
 # --- sessions ----------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from agent.core import counting
 from agent.core.counting import Count, Meter, Reading
-from shared.names import MAX_BYTES
 
 
 class Standing(NamedTuple):
@@ -73,30 +72,6 @@ def advance(
             count = Count(now_up, now_down)
             changed[meter] = _moved(before, count, generation, before.quarter if held else quarter)
     return changed
-
-
-def resumed(
-    standings: Mapping[Meter, Standing], seen: Mapping[Meter, Count], found: Container[str]
-) -> dict[Meter, Standing]:
-    """The standings that go on from what the collector has seen, where that is above theirs.
-
-    They are of an older copy then, and this is the first that was told of them since. `found` are generations
-    that the copy knew: what they have counted since is not known. What others have counted comes on top.
-    """
-    changed: dict[Meter, Standing] = {}
-    for meter, count in seen.items():
-        before = standings.get(meter)
-        if before is None or (before.up >= count.up and before.down >= count.down):
-            continue
-        since = Count(0, 0) if before.generation in found else Count(before.last_up, before.last_down)
-        changed[meter] = before._replace(
-            up=_resumed(before.up, count.up, since.up), down=_resumed(before.down, count.down, since.down)
-        )
-    return changed
-
-
-def _resumed(total: int, seen: int, since: int) -> int:
-    return total if total >= seen else min(MAX_BYTES, seen + since)
 
 
 def grown(before: Mapping[Meter, Standing], changed: dict[Meter, Standing]) -> dict[Meter, Standing]:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.core import plan
-from agent.core.counting import Count, Meter, Reading
-from agent.core.meter import Standing
+from agent.core.counting import Meter, Reading
 from agent.core.periods import Pace
 from agent.core.served import Served
 from agent.drivers.base import Driver
@@ -217,22 +216,13 @@ class Node:
         except LedgerError:
             self._foresee(reading, read_s)
             raise
-        self._grew(grown, read_s)
-        return grown.keys()
-
-    def resume(self, seen: Mapping[Meter, Count]) -> bool:
-        """Go on from totals that were seen; False where none here is below. Raises LedgerError."""
-        lifted = self.ledger.resume(seen)
-        self._grew(lifted, time.monotonic())
-        return bool(lifted)
-
-    def _grew(self, grown: Mapping[Meter, Standing], read_s: float) -> None:
         if not grown:
-            return
+            return ()
         self.spent |= dict.fromkeys(self.loans.grew(grown), read_s)
         for meter in grown:
             self.unreported.setdefault(meter, read_s)
         self.grew.set()
+        return grown.keys()
 
     def _foresee(self, reading: Reading, read_s: float) -> None:
         """Judge by what cannot be kept now: a disk that is full must not be a way around a quota."""

@@ -9,12 +9,11 @@ marks go until a report that told them was answered.
 
 import logging
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
 from agent.core import marks
-from agent.core.counting import Count, Meter
+from agent.core.counting import Meter
 from agent.loops import pace, serving
 from agent.loops.loans import ASK_AGAIN_S, Words, boot_s
 from agent.loops.node import Node
@@ -47,9 +46,6 @@ class ReportLoop:
         self._node = node
         self._rows = rows
         self._sequence = 0
-        #: Meters whose present total an answered report has told.
-        self._heard: set[Meter] = set()
-        self._restored = False
         node.tell_all()
 
     async def once(self) -> float:
@@ -106,9 +102,7 @@ class ReportLoop:
         _log_quarantined(report, answer)
         node.ledger.answered(sent_boot_s)
         if answer.epoch_seen > node.ledger.epoch:
-            node.ledger.begin_epoch(after=answer.epoch_seen)
-            self._note_restored()
-        self._resume(told, answer)
+            self._restored(answer.epoch_seen)
         freed = node.loans.answered(words, answer, time.monotonic())
         if answer.learning not in (0, words.learning):
             node.tell_all()
@@ -139,25 +133,13 @@ class ReportLoop:
         )
         return told, report
 
-    def _resume(self, meters: Iterable[Meter], answer: ReportAnswer) -> None:
-        """Go on from what was seen of meters that were told of the first time; what was told before holds."""
-        told = [meter for meter in meters if self._node.ledger.is_read(meter)]
-        if answer.behind:
-            seen = {Meter(row.user, row.endpoint): Count(row.up, row.down) for row in answer.behind}
-            news = {meter: seen[meter] for meter in told if meter in seen and meter not in self._heard}
-            if self._node.resume(news):
-                self._note_restored()
-        self._heard.update(told)
-
-    def _note_restored(self) -> None:
-        if self._restored:
-            return
-        self._restored = True
-        self._node.incident(
+    def _restored(self, epoch_seen: int) -> None:
+        node = self._node
+        node.ledger.begin_epoch(after=epoch_seen)
+        node.incident(
             "state_restored",
             "this node's state was restored from a backup: it is older than what it has reported. Nothing is"
-            " billed twice, and counting goes on from what was reported; bytes that were not, of a core that"
-            " ended since, stay unbilled",
+            " billed twice; bytes of a core that ended since may stay unbilled, up to what was billed before",
         )
 
 

@@ -60,7 +60,6 @@ def ingest(session: Session, node: NodeId, report: Received, now_ms: int) -> Cha
             serial=source.serial,
             # Part of an answer that came out of order was not taken: the node is to begin again.
             learning=(source.learning_ms or 0) if newest else 0,
-            behind=list(books.behind.values()) if newest else [],
         ),
         moved | lent.nodes,
         managers=stopping,
@@ -133,7 +132,6 @@ def _book_carefully(
     _know(session, books, named)
     concerned = {user: one for user, one in books.after.items() if user in named}
     known = _known(session, source, ledger, concerned, books.booked_ms)
-    books.behind |= metering.behind(rows, known.seen)
     charges, held = metering.charge(rows, known, now_ms)
     meters.save(session, source, charges)
     booking.charge(books, charges, held)

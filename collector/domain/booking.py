@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from collector.domain import metering, standing
-from collector.domain.metering import Charge, Held, Key
+from collector.domain.metering import Charge, Held
 from collector.domain.reports import Received
 from collector.domain.users import User
 from shared.messages import Usage
@@ -27,8 +27,6 @@ class Books:
     billed: dict[int, dict[ManagerId, tuple[int, int]]] = field(default_factory=dict)
     #: Meters that took the fast lane and are not stored yet, as rows of their table, a list for each moment.
     moved: list[list[tuple[int, ...]]] = field(default_factory=list)
-    #: Totals seen of meters of which the report tells less.
-    behind: dict[Key, Usage] = field(default_factory=dict)
     #: The moment that was booked last.
     booked_ms: int = 0
 

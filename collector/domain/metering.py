@@ -115,17 +115,6 @@ def _earliest_ms(seen: Seen | None, known: Known, now_ms: int) -> int:
     return known.floor_ms if seen.last_ms >= now_ms else seen.last_ms - _OVERLAP_MS
 
 
-def behind(rows: Iterable[Row], seen: Mapping[Key, Seen]) -> dict[Key, Usage]:
-    """The totals seen of those meters of which a row tells less."""
-    found: dict[Key, Usage] = {}
-    for row in rows:
-        key = Key(row.usage.user, row.usage.endpoint)
-        known = seen.get(key)
-        if known is not None and (row.usage.up < known.up or row.usage.down < known.down):
-            found[key] = Usage(*key, known.up, known.down)
-    return found
-
-
 def used_ms(quarter: int, now_ms: int) -> int:
     """The last moment of a quarter of an hour, by which its bytes were used; now where none is told."""
     return min(now_ms, (quarter + 1) * QUARTER_MS - 1) if quarter else now_ms

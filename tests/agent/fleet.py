@@ -183,8 +183,6 @@ class Collector:
 
     def merge(self, report: Report) -> ReportAnswer:
         """What a report does, however often and however late it comes."""
-        told: list[Past | Usage] = [*report.past, *report.rows]
-        below = [seen for row in told if (seen := self._seen_above(report.ledger, row))]
         for past in report.past:
             self._charge(report.ledger, past, past.quarter)
         for row in report.rows:
@@ -200,12 +198,7 @@ class Collector:
             epoch_seen=max(self.epoch_seen, report.epoch),
             serial=self.serial,
             learning=self.learning,
-            behind=below,
         )
-
-    def _seen_above(self, ledger: str, row: Past | Usage) -> Usage | None:
-        up, down = self.totals.get((ledger, row.user, row.endpoint), (0, 0))
-        return Usage(row.user, row.endpoint, up, down) if row.up < up or row.down < down else None
 
     def _charge(self, ledger: str, row: Usage | Past, quarter: int) -> None:
         place = (ledger, row.user, row.endpoint)

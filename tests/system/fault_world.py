@@ -8,8 +8,9 @@ When everything was told again (`settle`):
 - nobody pays twice for a byte, whatever happened;
 - without a lost disk and without a restored copy, every byte that a booked reading showed is billed;
 - a restored copy of a state directory makes a ledger go back. What the running core still counts, it learns
-  anew; of what it had known of dead cores it learns from the collector's answer what was told. Only the rest
-  is forgotten, and at most what was forgotten is lost;
+  anew. What it had known of dead cores and does not know now is forgotten: the bill stays where it was
+  and grows again when the ledger's totals have passed what the collector saw. Bytes are billed late, and at
+  most what was forgotten is lost;
 - a lost disk loses what its ledger had not told; a restored copy of the collector's database loses nothing of
   ledgers that live on, for they tell totals; of a lost ledger it loses what was told since the copy.
 """

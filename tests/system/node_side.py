@@ -159,25 +159,11 @@ class Site:
     def report(self) -> None:
         """One report, where there is something to tell. Raises LinkProblem when no answer comes."""
         if self.agent.unreported or self._book.marked or self.agent.loans.learning or self.agent.loans.due:
-            try:
-                self.runner.run(self.reports.once())
-            finally:
-                self._resumed()
+            self.runner.run(self.reports.once())
 
     def flush(self) -> None:
         """Tell everything that is not confirmed."""
-        try:
-            self.runner.run(self.reports.flush())
-        finally:
-            self._resumed()
-
-    def _resumed(self) -> None:
-        """What a ledger that went back has taken over from an answer it knows, of whichever core."""
-        if self.went_back:
-            known = truth.totals(self.memory)
-            for meter, standing in self._book.standings.items():
-                more = truth.without(standing.total, known.get(meter, truth.NOTHING))
-                truth.add(self.memory, truth.ANSWERED, meter, more)
+        self.runner.run(self.reports.flush())
 
     def die(self) -> None:
         """SIGKILL: the files stay as they lie there, the core goes on, nobody says a word."""

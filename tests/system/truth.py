@@ -18,8 +18,6 @@ Memory = dict[tuple[str, Meter], Count]
 Told = dict[tuple[LedgerId, Meter], Count]
 
 NOTHING = Count(0, 0)
-#: In a memory, in the place of a core process: what was learned of them from the collector's answers.
-ANSWERED = "answered"
 
 
 def learn(memory: Memory, generation: str, counts: Mapping[Meter, Count]) -> None:
@@ -27,12 +25,6 @@ def learn(memory: Memory, generation: str, counts: Mapping[Meter, Count]) -> Non
     for meter, count in counts.items():
         if count != NOTHING:
             memory[generation, meter] = most(memory.get((generation, meter), NOTHING), count)
-
-
-def add(memory: Memory, generation: str, meter: Meter, more: Count) -> None:
-    """Know of more bytes."""
-    if more != NOTHING:
-        memory[generation, meter] = plus(memory.get((generation, meter), NOTHING), more)
 
 
 def totals(memory: Memory) -> dict[Meter, Count]:

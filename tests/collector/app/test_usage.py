@@ -8,7 +8,6 @@ from collector.domain.nodes import NewNode
 from collector.domain.quarantine import Cause
 from collector.domain.reports import Received
 from collector.domain.users import Status, UserChanges
-from shared.messages import Usage
 from shared.names import MAX_BYTES, LedgerId
 from tests.collector.app.fleet import ADMIN, LEDGER, NOW_MS, Fleet
 
@@ -27,16 +26,6 @@ def test_a_late_older_report_takes_nothing_back_and_adds_nothing(fleet: Fleet) -
     fleet.report((user.id, fleet.endpoint.id, 100, 900))
     fleet.report((user.id, fleet.endpoint.id, 50, 400))
     assert fleet.used(user) == (100, 900)
-
-
-def test_only_the_newest_report_is_told_that_more_was_seen(fleet: Fleet) -> None:
-    user = fleet.user()
-    fleet.report((user.id, fleet.endpoint.id, 10, 20), order=(1, 7))
-    assert not fleet.report((user.id, fleet.endpoint.id, 10, 19), order=(1, 6)).value.behind
-    assert not fleet.report((user.id, fleet.endpoint.id, 10, 20), order=(2, 1)).value.behind
-    told = fleet.report((user.id, fleet.endpoint.id, 11, 2), order=(2, 2)).value.behind
-    assert told == [Usage(user.id, fleet.endpoint.id, 10, 20)]
-    assert fleet.used(user) == (11, 20)
 
 
 def test_two_ledgers_of_a_node_add_up(fleet: Fleet) -> None:
