@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
 
 from agent.core import leases
 from agent.core.counting import Meter
 from agent.core.leases import Moved
+from agent.core.meter import Standing
 from agent.core.plan import Holding
 from agent.ledger import Ledger
 from shared.messages import Account, Lease, ReportAnswer
@@ -33,18 +33,6 @@ def boot_s() -> float:
 
 #: Of a tuple of both: without a frame of Python's own.
 _moved = functools.partial(tuple.__new__, Moved)
-
-
-class Total(Protocol):
-    """Bytes since the ledger began."""
-
-    @property
-    def up(self) -> int:
-        """What the user sent."""
-
-    @property
-    def down(self) -> int:
-        """What he received."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +102,7 @@ class Loans:
         self._lower(void, keep_spare=False)
         self._bar()
 
-    def grew(self, totals: Mapping[Meter, Total]) -> list[UserId]:
+    def grew(self, totals: Mapping[Meter, Standing]) -> list[UserId]:
         """Take in new totals; returns those who moved bytes and have nothing left of a lease."""
         users = {meter.user for meter in totals}
         for (user, endpoint), total in totals.items():

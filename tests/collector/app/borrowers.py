@@ -7,7 +7,8 @@ import msgspec
 
 from agent import ledger
 from agent.core import plan
-from agent.core.counting import Count, Meter
+from agent.core.counting import Meter
+from agent.core.meter import Standing
 from agent.loops.loans import Loans, Words, boot_s
 from collector.app import endpoints, nodes, usage, users
 from collector.domain.endpoints import NewEndpoint
@@ -63,7 +64,8 @@ class Borrower:
         """Let him move so many bytes, or what is left of his lease; returns how many."""
         got = min(wanted, self.left(user))
         self.moved[user] = self.moved.get(user, 0) + got
-        self.loans.grew({Meter(user, self.endpoint): Count(0, self.moved[user])})
+        total = self.moved[user]
+        self.loans.grew({Meter(user, self.endpoint): Standing(0, total, 0, 0, total, "core")})
         return got
 
     def give_back(self, user: UserId) -> None:
