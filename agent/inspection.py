@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from agent import ledger
+from agent import ledger, ledger_blocks, ledger_file
 from agent.ledger import LedgerError
 
 
@@ -13,15 +13,19 @@ def peek(path: Path) -> dict[str, object]:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
         with contextlib.closing(connection) as db:
+            if (version := ledger_file.version(db)) != ledger_file.VERSION:
+                older = version < ledger_file.VERSION
+                raise LedgerError(
+                    f"the ledger {path} is of version {version}, this agent's of {ledger_file.VERSION}: "
+                    + ("start the agent, which brings it up to date" if older else "use the newer agent")
+                )
             facts = dict(db.execute("SELECT name, value FROM facts"))
-            meters, up, down = db.execute(
-                "SELECT count(*), coalesce(sum(up), 0), coalesce(sum(down), 0) FROM meters"
-            ).fetchone()
+            meters, up, down = ledger_blocks.sums(db)
             items, stopped, incidents = db.execute(
                 "SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM stopped), "
                 "(SELECT count(*) FROM incidents)"
             ).fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:
         raise LedgerError(ledger.damaged(path, error)) from error
     return {
         "ledger": facts["id"],

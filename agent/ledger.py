@@ -21,9 +21,10 @@ from typing import Any
 
 import msgspec
 
-from agent import ledger_file, ledger_marks
+from agent import ledger_blocks, ledger_file, ledger_marks
 from agent.core import marks, meter, plan
 from agent.core.counting import Count, Counts, Meter, Reading
+from agent.core.standings import Standing
 from shared.messages import Incident, Lease, Past, Report
 from shared.names import LedgerId, UserId
 
@@ -57,7 +58,7 @@ class Ledger:
         self.marked = bool(connection.execute(ledger_marks.ANY).fetchall())
         #: Meters whose present total the collector has confirmed, as far as this process knows.
         self.confirmed: set[Meter] = set()
-        self._standings = ledger_file.standings(connection)
+        self._standings = ledger_blocks.load(connection)
         self._leases = ledger_file.leases(connection)
         #: How often an agent has begun on this ledger: with a count of its reports it gives them an order.
         self.epoch = int(facts.get("epoch", 0))
@@ -69,9 +70,14 @@ class Ledger:
         self._held = ledger_file.holding(connection, facts)
 
     @property
-    def standings(self) -> Mapping[Meter, meter.Standing]:
+    def standings(self) -> Mapping[Meter, Standing]:
         """Every meter ever counted."""
-        return MappingProxyType(self._standings)
+        return self._standings
+
+    @property
+    def totals(self) -> Counts:
+        """Bytes of every meter since the ledger began."""
+        return self._standings.totals()
 
     def generation(self, source: str = "") -> str | None:
         """The process of a source that was counted last; another one has counted for another ledger."""
@@ -93,47 +99,38 @@ class Ledger:
         standing = self._standings.get(which)
         return Count(0, 0) if standing is None else standing.total
 
-    def book(self, reading: Reading, at_ms: int) -> Mapping[Meter, meter.Standing]:
-        """Keep a reading and return what stands where totals grew. Raises LedgerError with nothing changed.
+    def book(self, reading: Reading, at_ms: int) -> Counts:
+        """Keep a reading and return the totals that grew. Raises LedgerError with nothing changed.
 
         `at_ms` is a moment before the counters were read: what they count later is of its quarter or a later.
         """
         if self.replaced(reading.generation):
             raise LedgerError("a reading arrived from a core that had been replaced: it was not booked")
         now = marks.quarter(at_ms)
-        before, last = self._standings, self._sources.get(reading.source)
-        since = self._since(reading)
-        changed = meter.advance(before, reading, (last.quarter if last else 0) or now, self.confirmed, since)
+        last = self._sources.get(reading.source)
+        try:
+            new = self._advanced(reading, (last.quarter if last else 0) or now)
+        except OverflowError as error:
+            raise LedgerError(f"a reading has a counter that no ledger can keep: {error}") from error
         counted = ledger_file.Source(reading.generation, now)
-        if not changed and counted == last and now == self.quarter:
-            self._remember(reading)
-            return {}
-        left = marks.left_behind(before, changed, self.confirmed)
-        with self._commit() as db:
-            ledger_file.put_standings(db, changed)
-            if counted != last:
-                ledger_file.put_source(db, reading.source, counted)
-            if left:
-                ledger_marks.keep(db, left)
-            if now != self.quarter:
-                self._turn(db, now)
+        if new.changed or counted != last or now != self.quarter:
+            self._keep(new, reading.source, counted, now)
         if last is not None and last.generation != counted.generation:
             self._left.add(last.generation)
-        self._sources[reading.source], self.quarter = counted, now
+        self._sources[reading.source] = counted
         self._remember(reading)
-        self.marked = self.marked or bool(left)
-        self.confirmed.difference_update(changed)
-        grown = meter.grown(before, changed)
-        self._standings.update(changed)
-        return grown
+        return new.totals
 
     def replaced(self, generation: str) -> bool:
         """Whether another process has been counted after this one: its readings are never booked again."""
         return generation in self._left
 
-    def preview(self, reading: Reading) -> Mapping[Meter, meter.Standing]:
-        """What booking this reading would change; nothing is kept."""
-        return meter.advance(self._standings, reading, self.quarter, since=self._since(reading))
+    def preview(self, reading: Reading) -> Counts:
+        """The totals that booking this reading would make grow; nothing is kept."""
+        try:
+            return self._advanced(reading, self.quarter).totals
+        except OverflowError:
+            return self._standings.totals(())
 
     def marks(self, limit: int) -> list[Past]:
         """The oldest totals of earlier quarters that are not confirmed."""
@@ -243,13 +240,30 @@ class Ledger:
         """Close the file."""
         self._db.close()
 
+    def _advanced(self, reading: Reading, quarter: int) -> meter.Advanced:
+        booked = self._booked.get(reading.source)
+        same = booked is not None and booked.generation == reading.generation
+        since = booked.counts if booked is not None and same else None
+        return meter.advance(self._standings, reading, quarter, self.confirmed, since)
+
+    def _keep(self, new: meter.Advanced, source: str, counted: ledger_file.Source, now: int) -> None:
+        before, after = self._standings, new.standings
+        left = marks.left_behind(before, after, new.grown, self.confirmed)
+        with self._commit() as db:
+            ledger_blocks.put(db, after, new.changed, len(before))
+            if counted != self._sources.get(source):
+                ledger_file.put_source(db, source, counted)
+            if left:
+                ledger_marks.keep(db, left)
+            if now != self.quarter:
+                self._turn(db, now)
+        self._standings, self.quarter = after, now
+        self.marked = self.marked or bool(left)
+        self.confirmed.difference_update(after.meters[place] for place in new.changed)
+
     def _remember(self, reading: Reading) -> None:
         if isinstance(reading.counts, Counts):
             self._booked[reading.source] = reading
-
-    def _since(self, reading: Reading) -> Mapping[Meter, Count] | None:
-        booked = self._booked.get(reading.source)
-        return booked.counts if booked is not None and booked.generation == reading.generation else None
 
     def _turn(self, db: sqlite3.Connection, now: int) -> None:
         ledger_file.put(db, "quarter", now)
@@ -293,7 +307,7 @@ def open_ledger(path: Path) -> Ledger:
     try:
         _prepare(connection, path)
         return Ledger(connection, path)
-    except (sqlite3.Error, msgspec.MsgspecError, KeyError) as error:
+    except (sqlite3.Error, msgspec.MsgspecError, KeyError, ValueError) as error:
         connection.close()
         raise LedgerError(damaged(path, error)) from error
     except LedgerError:

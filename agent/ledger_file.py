@@ -3,7 +3,6 @@
 What always holds: a version is never edited; a new file takes the same steps as an old one.
 """
 
-import itertools
 import sqlite3
 import uuid
 from collections.abc import Mapping
@@ -11,11 +10,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from agent import ledger_marks
-from agent.core import meter, plan
-from agent.core.counting import Meter
+from agent import ledger_blocks, ledger_marks
+from agent.core import plan
 from shared.messages import Item, Lease
-from shared.names import EndpointId, UserId
+from shared.names import UserId
 
 _GENERATION = "core_generation"
 _QUARTER = "core_quarter"
@@ -56,39 +54,42 @@ _STEPS: dict[int, tuple[str, ...]] = {
         "UPDATE meters SET quarter = CAST(strftime('%s', 'now') AS INTEGER) / 900",
         ledger_marks.SCHEMA,
     ),
+    4: ledger_blocks.SCHEMA,
 }
-_VERSION = max(_STEPS)
-_PUT = (
-    "INSERT OR REPLACE INTO meters (user, endpoint, up, down, quarter, last_up, last_down, generation)"
-    " VALUES "
-)
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
-#: Rows a statement: half the time of a statement each, and more are no faster.
-_TOGETHER = 64
-_ROWS = ", ".join([_ROW] * _TOGETHER)
+#: What a step does to rows after its statements.
+_CONVERSIONS = {4: ledger_blocks.convert}
+VERSION = max(_STEPS)
 
 
 def prepare(db: sqlite3.Connection) -> bool:
     """Make the tables or bring them up to date; False for a file of a newer agent, which is not touched."""
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    # In KiB: the meters of ten thousand users are half of it.
+    # In KiB: the blocks of ten thousand users are half of it.
     db.execute("PRAGMA cache_size = -1024")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > _VERSION:
+    before = version(db)
+    if before > VERSION:
         return False
-    if version < _VERSION:
+    if before < VERSION:
         db.execute("BEGIN IMMEDIATE")
-        if version == 0:
+        if before == 0:
             for statement in _SCHEMA:
                 db.execute(statement)
             put(db, "id", str(uuid.uuid4()))
-        for step in range(max(version, 1), _VERSION):
+        for step in range(max(before, 1), VERSION):
             for statement in _STEPS[step + 1]:
                 db.execute(statement)
-        db.execute(f"PRAGMA user_version = {_VERSION}")
+            if convert := _CONVERSIONS.get(step + 1):
+                convert(db)
+        db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
     return True
+
+
+def version(db: sqlite3.Connection) -> int:
+    """Of the tables in this file; 0 where there are none."""
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    return int(found)
 
 
 def put(db: sqlite3.Connection, name: str, value: str | int) -> None:
@@ -109,31 +110,6 @@ def sources(facts: Mapping[str, Any]) -> dict[str, Source]:
         name: Source(facts[_GENERATION + name], int(facts.get(_QUARTER + name, facts.get("quarter", 0))))
         for name in names
     }
-
-
-def standings(db: sqlite3.Connection) -> dict[Meter, meter.Standing]:
-    """Every meter ever counted."""
-    generations: dict[str, str] = {}
-    found: dict[Meter, meter.Standing] = {}
-    rows = db.execute("SELECT user, endpoint, up, down, quarter, last_up, last_down, generation FROM meters")
-    for user, endpoint, up, down, quarter, last_up, last_down, text in rows:
-        # One string for all rows of a generation: ten thousand copies would be a megabyte.
-        generation = generations.setdefault(text, text)
-        which = Meter(UserId(user), EndpointId(endpoint))
-        found[which] = meter.Standing(up, down, quarter, last_up, last_down, generation)
-    return found
-
-
-def put_standings(db: sqlite3.Connection, changed: Mapping[Meter, meter.Standing]) -> None:
-    """Keep these, in the order of the table: in any other ten thousand take half as long again."""
-    left = iter(sorted(changed))
-    while part := list(itertools.islice(left, _TOGETHER)):
-        values: list[str | int] = []
-        for which in part:
-            values += which
-            values += changed[which]
-        rows = _ROWS if len(part) == _TOGETHER else ", ".join([_ROW] * len(part))
-        db.execute(_PUT + rows, values)
 
 
 def leases(db: sqlite3.Connection) -> dict[UserId, Lease]:

@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from agent.core.counting import Meter
-from agent.core.meter import Standing
+from agent.core.standings import Standing, Standings
 from shared.messages import Past, Report, Usage
 from shared.names import QUARTER_MS
 
@@ -60,13 +60,16 @@ def pause_s(at_ms: int, longest_s: float) -> float:
 
 
 def left_behind(
-    before: Mapping[Meter, Standing], changed: Mapping[Meter, Standing], confirmed: Container[Meter]
+    before: Standings, after: Standings, grown: Iterable[int], confirmed: Container[Meter]
 ) -> list[Past]:
     """Marks of the meters that move on to a later quarter while their total is not confirmed."""
+    ups, downs, quarters, *_ = before.columns
+    later, known = after.columns[2], len(before)
+    moved_on = [place for place in grown if place < known and quarters[place] < later[place]]
     return [
-        Past(meter.user, meter.endpoint, old.up, old.down, old.quarter)
-        for meter, new in changed.items()
-        if (old := before.get(meter)) is not None and old.quarter < new.quarter and meter not in confirmed
+        Past(*before.meters[place], ups[place], downs[place], quarters[place])
+        for place in moved_on
+        if before.meters[place] not in confirmed
     ]
 
 

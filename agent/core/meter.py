@@ -5,90 +5,84 @@ that was restarted counts from zero under a new generation; a counter that fell 
 anew. Nothing is ever subtracted, so no order of restarts and readings makes a total smaller.
 """
 
-import functools
-from collections.abc import Container, Mapping
-from typing import NamedTuple
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 
-from agent.core import counting
-from agent.core.counting import Count, Meter, Reading
+from agent.core import counting, standings
+from agent.core.counting import Count, Counts, Meter, Reading
+from agent.core.standings import Standing, Standings
 
 
-class Standing(NamedTuple):
-    """What is known of one meter: totals in bytes, the last count, and the generation it was read from.
+@dataclass(frozen=True, kw_only=True)
+class Advanced:
+    """What stands after a reading; the places of what it changed, and of them those whose total grew."""
 
-    `quarter` is the quarter of an hour in which the totals were reached.
-    """
-
-    up: int
-    down: int
-    quarter: int
-    last_up: int
-    last_down: int
-    generation: str
+    standings: Standings
+    changed: Sequence[int] = ()
+    grown: Sequence[int] = ()
 
     @property
-    def total(self) -> Count:
-        """Bytes since the ledger began."""
-        return Count(self.up, self.down)
-
-
-#: Of a tuple of all fields: without a frame of Python's own.
-_standing = functools.partial(tuple.__new__, Standing)
+    def totals(self) -> Counts:
+        """The totals that grew."""
+        return self.standings.totals(self.grown)
 
 
 def advance(
-    standings: Mapping[Meter, Standing],
+    before: Standings,
     reading: Reading,
     quarter: int,
     confirmed: Container[Meter] = (),
     since: Mapping[Meter, Count] | None = None,
-) -> dict[Meter, Standing]:
-    """The standings that this reading changes; a meter that the reading does not name stays as it was.
+) -> Advanced:
+    """What stands after this reading; a meter that it does not name stays as it was.
 
     `quarter` is the one in which the bytes count. A clock that was set back takes no meter back with it whose
     total is not confirmed: the collector would be told a later total of an earlier quarter. What is as it was
-    in `since`, counts of the same generation that are in these standings, need not be looked at.
+    in `since`, counts of the same generation that are in these standings, need not be looked at. Raises
+    OverflowError for a counter beyond 64 bits.
     """
-    generation = reading.generation
-    changed: dict[Meter, Standing] = {}
-    for meter, now_up, now_down in counting.rows(reading.counts, since):
-        before = standings.get(meter)
-        if before is not None and before.generation == generation:
-            up, down = now_up - before.last_up, now_down - before.last_down
+    rows = counting.rows(reading.counts, since)
+    if rows == ():
+        return Advanced(standings=before)
+    generation, after = standings.tag(reading.generation), before.draft()
+    places = before.places
+    ups, downs, quarters, last_ups, last_downs, generations = after.columns
+    grown: list[int] = []
+    others: list[int] = []
+    for meter, now_up, now_down in rows:
+        place = places.get(meter)
+        if place is not None and generations[place] == generation:
+            up, down = now_up - last_ups[place], now_down - last_downs[place]
             if not up and not down:
                 continue
-            if up >= 0 and down >= 0 and quarter >= before.quarter:
+            if up >= 0 and down >= 0 and quarter >= quarters[place]:
                 # Nearly every row: written out, since ten thousand calls are milliseconds of each poll.
-                total = (before.up + up, before.down + down, quarter, now_up, now_down, generation)
-                changed[meter] = _standing(total)
+                ups[place] += up
+                downs[place] += down
+                quarters[place] = quarter
+                last_ups[place], last_downs[place] = now_up, now_down
+                grown.append(place)
                 continue
-        if not now_up and not now_down and (before is None or before.generation != generation):
+        elif not now_up and not now_down:
             # Ten thousand idle users of a new core are not ten thousand rows to write.
             continue
-        if before is None:
-            changed[meter] = _standing((now_up, now_down, quarter, now_up, now_down, generation))
-        else:
-            held = quarter < before.quarter and meter not in confirmed
-            count = Count(now_up, now_down)
-            changed[meter] = _moved(before, count, generation, before.quarter if held else quarter)
-    return changed
+        old = None if place is None else after[meter]
+        new = _moved(old, Count(now_up, now_down), generation, quarter, held=meter not in confirmed)
+        place = after.put(meter, new)
+        (others if old is not None and old.total == new.total else grown).append(place)
+    if not grown and not others:
+        return Advanced(standings=before)
+    return Advanced(standings=after, changed=grown + others, grown=grown)
 
 
-def grown(before: Mapping[Meter, Standing], changed: dict[Meter, Standing]) -> dict[Meter, Standing]:
-    """Those of the changed whose total is another than before."""
-    settled = {
-        meter
-        for meter, new in changed.items()
-        if (old := before.get(meter)) is not None and old.up == new.up and old.down == new.down
-    }
-    return {meter: new for meter, new in changed.items() if meter not in settled} if settled else changed
-
-
-def _moved(before: Standing, count: Count, generation: str, quarter: int) -> Standing:
+def _moved(before: Standing | None, count: Count, generation: int, quarter: int, *, held: bool) -> Standing:
+    """What stands after this count; who is `held` does not go back to an earlier quarter."""
+    if before is None:
+        return Standing(count.up, count.down, quarter, count.up, count.down, generation)
     same = before.generation == generation
     up = before.up + _delta(count.up, before.last_up if same else 0)
     down = before.down + _delta(count.down, before.last_down if same else 0)
-    if up == before.up and down == before.down:
+    if (up == before.up and down == before.down) or (held and quarter < before.quarter):
         quarter = before.quarter
     return Standing(up, down, quarter, count.up, count.down, generation)
 

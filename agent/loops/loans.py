@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from agent.core import leases
-from agent.core.counting import Meter
+from agent.core import counting, leases
+from agent.core.counting import Count, Meter
 from agent.core.leases import Moved
-from agent.core.meter import Standing
 from agent.core.plan import Holding
 from agent.ledger import Ledger
 from shared.messages import Account, Lease, ReportAnswer
@@ -84,7 +83,7 @@ class Loans:
 
     def __post_init__(self) -> None:
         """Sum up what the ledger knows."""
-        self.grew(self.ledger.standings)
+        self.grew(self.ledger.totals)
         # What was lent to the idle before this agent began goes back like any other.
         self.moved_s = dict.fromkeys(self.ledger.leases, time.monotonic())
 
@@ -102,14 +101,14 @@ class Loans:
         self._lower(void, keep_spare=False)
         self._bar()
 
-    def grew(self, totals: Mapping[Meter, Standing]) -> list[UserId]:
+    def grew(self, totals: Mapping[Meter, Count]) -> list[UserId]:
         """Take in new totals; returns those who moved bytes and have nothing left of a lease."""
         users = {meter.user for meter in totals}
-        for (user, endpoint), total in totals.items():
+        for (user, endpoint), up, down in counting.rows(totals):
             if self.only.setdefault(user, endpoint) == endpoint and user not in self.several:
-                self.moved[user] = _moved((total.up, total.down))
+                self.moved[user] = _moved((up, down))
             else:
-                self._add(user, endpoint, Moved(total.up, total.down))
+                self._add(user, endpoint, Moved(up, down))
         self.moved_s |= dict.fromkeys(users, time.monotonic())
         spent = [user for user in self.terms.keys() & users if self._spent(user)]
         for user in spent:

@@ -222,7 +222,7 @@ class Node:
         for meter in grown:
             self.unreported.setdefault(meter, read_s)
         self.grew.set()
-        return grown.keys()
+        return grown
 
     def _foresee(self, reading: Reading, read_s: float) -> None:
         """Judge by what cannot be kept now: a disk that is full must not be a way around a quota."""

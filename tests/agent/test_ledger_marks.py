@@ -13,7 +13,7 @@ from agent.core import marks
 from agent.core.counting import Count, Meter, Reading
 from shared.messages import Past, Report, Usage
 from shared.names import QUARTER_MS, EndpointId, UserId
-from tests.agent.books import ALICE, AT_MS, BOB, opened, totals
+from tests.agent.books import ALICE, AT_MS, BOB, opened
 
 FIRST = marks.quarter(AT_MS)
 
@@ -115,25 +115,6 @@ def test_a_clock_that_is_set_back_never_makes_a_meter_fall(tmp_path: Path) -> No
         last = one.standings[ALICE]
         assert told[-1] < (last.up, last.quarter - FIRST)
         assert last.up == 70
-
-
-def test_a_ledger_of_the_version_before_keeps_its_totals_and_learns_of_quarters(tmp_path: Path) -> None:
-    with opened(tmp_path / "l") as one:
-        book(one, 0, alice=10)
-        first = one.id
-    old = sqlite3.connect(tmp_path / "l", isolation_level=None)
-    old.execute("DROP TABLE marks")
-    old.execute("ALTER TABLE meters DROP COLUMN quarter")
-    old.execute("DELETE FROM facts WHERE name IN ('quarter', 'core_quarter')")
-    old.execute("PRAGMA user_version = 2")
-    old.close()
-    with opened(tmp_path / "l") as one:
-        assert (one.id, totals(one)) == (first, {ALICE: Count(10, 0)})
-        assert one.standings[ALICE].quarter > marks.quarter(1_700_000_000_000)
-        book(one, 50_000, alice=20)
-        book(one, 50_001, alice=20)
-        book(one, 50_002, alice=30)
-        assert [up for _, up, _ in kept(one)] == [10, 20]
 
 
 @contextmanager

@@ -5,14 +5,13 @@ import contextlib
 import itertools
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from agent import ledger, main
-from agent.core.counting import Meter, Reading
-from agent.core.meter import Standing
+from agent.core.counting import Counts, Meter, Reading
 from agent.drivers.base import DriverError
 from agent.drivers.memory import MemoryDriver
 from agent.loops import pace
@@ -194,7 +193,7 @@ def test_a_core_whose_counters_cannot_be_kept_is_left_for_the_next_agent(
 
         full = False
 
-        def book(self, reading: Reading, at_ms: int) -> Mapping[Meter, Standing]:
+        def book(self, reading: Reading, at_ms: int) -> Counts:
             if self.full:
                 raise ledger.LedgerError("the disk is full")
             return super().book(reading, at_ms)

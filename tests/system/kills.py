@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from agent import ledger_blocks
 from tests.kit import clients, fleet, programs, servers, waiting
 
 #: Bytes a second of one user.
@@ -157,7 +158,8 @@ class Play:
         """Bytes in the agent's ledger, which outlives it."""
         path = self.everything.agent.directory / "state" / "ledger.db"
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as book:
-            return int(book.execute("SELECT coalesce(sum(up + down), 0) FROM meters").fetchone()[0])
+            _, up, down = ledger_blocks.sums(book)
+            return up + down
 
 
 def core_of(everything: fleet.Fleet, *, but: int | None = None) -> int:

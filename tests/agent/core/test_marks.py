@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core import marks, meter
+from agent.core import marks, meter, standings
 from agent.core.counting import Count, Meter, Reading
-from agent.core.meter import Standing
+from agent.core.standings import Standing, Standings
 from shared.messages import Past, Report, Usage
 from shared.names import QUARTER_MS, EndpointId, LedgerId, UserId
 
@@ -13,7 +13,14 @@ ALICE, BOB = Meter(UserId(1), EndpointId(1)), Meter(UserId(2), EndpointId(1))
 
 
 def standing(up: int, quarter: int) -> Standing:
-    return Standing(up, 0, quarter, up, 0, "g")
+    return Standing(up, 0, quarter, up, 0, standings.tag("g"))
+
+
+def those(stand: dict[Meter, Standing]) -> Standings:
+    written = Standings()
+    for which, one in stand.items():
+        written.put(which, one)
+    return written
 
 
 def past(which: Meter, up: int, quarter: int) -> Past:
@@ -21,8 +28,8 @@ def past(which: Meter, up: int, quarter: int) -> Past:
 
 
 def advanced(before: Standing, up: int, quarter: int, *confirmed: Meter) -> Standing:
-    changed = meter.advance({ALICE: before}, Reading("g", {ALICE: Count(up, 0)}), quarter, confirmed)
-    return changed[ALICE]
+    reading = Reading("g", {ALICE: Count(up, 0)})
+    return meter.advance(those({ALICE: before}), reading, quarter, confirmed).standings[ALICE]
 
 
 @given(st.integers(0, 2**45), st.floats(0.02, 60.0))
@@ -39,14 +46,15 @@ def test_a_boundary_of_any_zone_is_one_of_a_quarter() -> None:
 
 
 def test_a_mark_is_left_where_an_unconfirmed_total_moves_on() -> None:
-    before = {ALICE: standing(5, 7), BOB: standing(3, 7)}
-    after = {ALICE: standing(9, 8), BOB: standing(4, 8)}
-    assert marks.left_behind(before, after, {BOB}) == [past(ALICE, 5, 7)]
+    before = those({ALICE: standing(5, 7), BOB: standing(3, 7)})
+    after = those({ALICE: standing(9, 8), BOB: standing(4, 8)})
+    assert marks.left_behind(before, after, [0, 1], {BOB}) == [past(ALICE, 5, 7)]
 
 
 def test_no_mark_is_left_within_a_quarter_nor_of_a_new_meter() -> None:
-    assert marks.left_behind({ALICE: standing(5, 7)}, {ALICE: standing(9, 7)}, ()) == []
-    assert marks.left_behind({}, {ALICE: standing(9, 8)}, ()) == []
+    after = those({ALICE: standing(9, 7)})
+    assert marks.left_behind(those({ALICE: standing(5, 7)}), after, [0], ()) == []
+    assert marks.left_behind(Standings(), after, [0], ()) == []
 
 
 def test_a_clock_that_is_set_back_takes_only_confirmed_totals_with_it() -> None:
@@ -60,9 +68,9 @@ def test_a_counter_that_began_anew_without_a_byte_stays_in_its_quarter() -> None
 
 
 def test_a_report_has_the_newest_quarter_as_rows_and_all_older_totals_before() -> None:
-    standings = {ALICE: standing(9, 8), BOB: standing(4, 6)}
+    stand = {ALICE: standing(9, 8), BOB: standing(4, 6)}
     kept = [past(ALICE, 2, 3), past(ALICE, 5, 7)]
-    told = marks.compose(kept, [ALICE, BOB], standings, (), 99)
+    told = marks.compose(kept, [ALICE, BOB], stand, (), 99)
     assert told.quarter == 8
     assert told.rows == [Usage(UserId(1), EndpointId(1), 9, 0)]
     assert told.past == [past(ALICE, 2, 3), past(BOB, 4, 6), past(ALICE, 5, 7)]
@@ -73,18 +81,18 @@ def test_a_report_without_totals_is_of_the_present_quarter() -> None:
 
 
 def test_a_total_that_was_confirmed_is_told_again_as_one_of_now() -> None:
-    standings = {ALICE: standing(9, 8), BOB: standing(4, 6)}
-    told = marks.compose([], [ALICE, BOB], standings, {BOB}, 99)
+    stand = {ALICE: standing(9, 8), BOB: standing(4, 6)}
+    told = marks.compose([], [ALICE, BOB], stand, {BOB}, 99)
     assert (told.quarter, told.past, len(told.rows)) == (8, [], 2)
-    told = marks.compose([], [ALICE, BOB], standings, {ALICE, BOB}, 99)
+    told = marks.compose([], [ALICE, BOB], stand, {ALICE, BOB}, 99)
     assert (told.quarter, told.past, len(told.rows)) == (99, [], 2)
 
 
 def test_only_totals_that_still_stand_are_confirmed() -> None:
-    standings = {ALICE: standing(9, 8), BOB: standing(4, 6)}
+    stand = {ALICE: standing(9, 8), BOB: standing(4, 6)}
     rows = [Usage(UserId(1), EndpointId(1), 8, 0), Usage(UserId(3), EndpointId(1), 1, 0)]
     report = Report(ledger=LedgerId("l"), rows=rows, past=[past(BOB, 4, 6), past(ALICE, 1, 1)])
-    assert list(marks.present(standings, report)) == [BOB]
+    assert list(marks.present(stand, report)) == [BOB]
 
 
 def merged(quarters: set[int], step: marks.Merge) -> set[int]:

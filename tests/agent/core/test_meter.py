@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agent.core import meter
 from agent.core.counting import Count, Meter, Reading
+from agent.core.standings import Standings
 from shared.names import EndpointId, UserId
 
 ALICE = Meter(UserId(1), EndpointId(1))
@@ -17,10 +18,10 @@ def one(generation: str, up: int, down: int) -> Reading:
     return Reading(generation, {ALICE: Count(up, down)})
 
 
-def advanced(*readings: Reading) -> dict[Meter, meter.Standing]:
-    standings: dict[Meter, meter.Standing] = {}
+def advanced(*readings: Reading) -> Standings:
+    standings = Standings()
     for reading in readings:
-        standings |= meter.advance(standings, reading, 7)
+        standings = meter.advance(standings, reading, 7).standings
     return standings
 
 
@@ -30,7 +31,7 @@ def test_the_first_reading_counts_from_zero() -> None:
 
 def test_the_same_reading_twice_counts_once() -> None:
     standings = advanced(one("a", 3, 5))
-    assert meter.advance(standings, one("a", 3, 5), 7) == {}
+    assert not meter.advance(standings, one("a", 3, 5), 7).changed
 
 
 def test_a_new_generation_counts_from_zero_again() -> None:
@@ -52,7 +53,23 @@ def test_a_meter_the_reading_does_not_name_stays_as_it_was() -> None:
 
 def test_idle_users_of_a_new_core_are_not_written() -> None:
     standings = advanced(one("a", 3, 5))
-    assert meter.advance(standings, Reading("b", {ALICE: Count(0, 0), BOB: Count(0, 0)}), 7) == {}
+    idle = Reading("b", {ALICE: Count(0, 0), BOB: Count(0, 0)})
+    assert not meter.advance(standings, idle, 7).changed
+
+
+def test_what_stands_does_not_change_by_what_follows() -> None:
+    before = advanced(one("a", 3, 5))
+    after = meter.advance(before, Reading("a", {ALICE: Count(4, 5), BOB: Count(1, 2)}), 8)
+    assert dict(before.totals()) == {ALICE: Count(3, 5)}
+    assert list(before) == [ALICE]
+    assert dict(after.standings.totals()) == {ALICE: Count(4, 5), BOB: Count(1, 2)}
+
+
+def test_only_what_grew_is_told_as_grown() -> None:
+    standings = advanced(Reading("a", {ALICE: Count(3, 5), BOB: Count(1, 1)}))
+    after = meter.advance(standings, Reading("a", {ALICE: Count(0, 0), BOB: Count(1, 2)}), 7)
+    assert dict(after.totals) == {BOB: Count(1, 2)}
+    assert [after.standings.meters[place] for place in after.changed] == [BOB, ALICE]
 
 
 @dataclass
@@ -87,12 +104,12 @@ steps = st.lists(
 def test_totals_equal_what_was_counted_when_each_generation_was_read_last(
     story: list[tuple[Meter, int, int] | str],
 ) -> None:
-    core, standings = Core(), dict[Meter, meter.Standing]()
+    core, standings = Core(), Standings()
     for step in [*story, "read"]:
         if isinstance(step, tuple):
             core.carry(*step)
             continue
-        standings |= meter.advance(standings, core.read(), 7)
+        standings = meter.advance(standings, core.read(), 7).standings
         if step == "read and restart":
             core.restart()
     totals = {which: standing.total for which, standing in standings.items()}
@@ -101,10 +118,10 @@ def test_totals_equal_what_was_counted_when_each_generation_was_read_last(
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), volumes, volumes), max_size=30))
 def test_no_story_of_readings_makes_a_total_fall(story: list[tuple[str, int, int]]) -> None:
-    standings: dict[Meter, meter.Standing] = {}
+    standings = Standings()
     before = Count(0, 0)
     for generation, up, down in story:
-        standings |= meter.advance(standings, one(generation, up, down), 7)
+        standings = meter.advance(standings, one(generation, up, down), 7).standings
         after = standings[ALICE].total if ALICE in standings else Count(0, 0)
         assert after.up >= before.up
         assert after.down >= before.down

@@ -7,8 +7,7 @@ import msgspec
 
 from agent import ledger
 from agent.core import plan
-from agent.core.counting import Meter
-from agent.core.meter import Standing
+from agent.core.counting import Count, Meter
 from agent.loops.loans import Loans, Words, boot_s
 from collector.app import endpoints, nodes, usage, users
 from collector.domain.endpoints import NewEndpoint
@@ -64,8 +63,7 @@ class Borrower:
         """Let him move so many bytes, or what is left of his lease; returns how many."""
         got = min(wanted, self.left(user))
         self.moved[user] = self.moved.get(user, 0) + got
-        total = self.moved[user]
-        self.loans.grew({Meter(user, self.endpoint): Standing(0, total, 0, 0, total, "core")})
+        self.loans.grew({Meter(user, self.endpoint): Count(0, self.moved[user])})
         return got
 
     def give_back(self, user: UserId) -> None:

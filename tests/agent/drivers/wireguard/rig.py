@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from agent.core import meter as metering
-from agent.core.counting import Count, Meter, Reading
+from agent.core.counting import Count, Reading
+from agent.core.standings import Standings
 from agent.drivers.wireguard import driver, options
 from shared.messages import Account, Endpoint
 from tests.kit import lab, wireguard
@@ -35,7 +36,7 @@ class Rig:
     chosen: options.Options
     keys: wireguard.Keys
     endpoint: Endpoint
-    standings: dict[Meter, metering.Standing] = field(default_factory=dict)
+    standings: Standings = field(default_factory=Standings)
 
     @property
     def interface(self) -> str:
@@ -85,11 +86,11 @@ class Rig:
         assert not (await self.driver.cut(meters)).left
 
     def _book(self, reading: Reading) -> None:
-        changed = metering.advance(self.standings, reading, 1)
-        for which, standing in changed.items():
+        after = metering.advance(self.standings, reading, 1)
+        for which, total in after.totals.items():
             before = self.standings.get(which)
-            assert before is None or (standing.up >= before.up and standing.down >= before.down)
-        self.standings |= changed
+            assert before is None or (total.up >= before.up and total.down >= before.down)
+        self.standings = after.standings
 
 
 def run(

@@ -1,0 +1,106 @@
+"""What stands of every meter that was ever counted, in columns.
+
+What always holds: standings that were handed out never change. What follows is written into a `draft`, which
+is those that stand once it is kept. A meter keeps its place for ever: a new one takes the next.
+"""
+
+import copy
+import functools
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from agent.core.counting import Count, Counts, Meter
+
+
+class Standing(NamedTuple):
+    """What is known of one meter: totals in bytes, the last count, and the generation it was read from.
+
+    `quarter` is the quarter of an hour in which the totals were reached; `generation` is a `tag`.
+    """
+
+    up: int
+    down: int
+    quarter: int
+    last_up: int
+    last_down: int
+    generation: int
+
+    @property
+    def total(self) -> Count:
+        """Bytes since the ledger began."""
+        return Count(self.up, self.down)
+
+
+#: As many columns as a standing has numbers, in their order.
+COLUMNS = len(Standing._fields)
+
+
+class Standings(Mapping[Meter, Standing]):
+    """One standing for each meter. With an object for each, ten thousand would be milliseconds and megabytes.
+
+    Numbers of 64 bits: what does not fit raises OverflowError.
+    """
+
+    def __init__(self, meters: Iterable[Meter] = (), columns: "Iterable[array[int]]" = ()) -> None:
+        self.meters = list(meters)
+        self.places = {meter: place for place, meter in enumerate(self.meters)}
+        self.columns = tuple(columns) or tuple(array("q") for _ in range(COLUMNS))
+        #: Whether others have these meters and places, too: they are copied before one is added.
+        self.shared = False
+
+    def __getitem__(self, meter: Meter) -> Standing:
+        place = self.places[meter]
+        return Standing(*(column[place] for column in self.columns))
+
+    def __contains__(self, meter: object) -> bool:
+        return meter in self.places
+
+    def __iter__(self) -> Iterator[Meter]:
+        return iter(self.meters)
+
+    def __len__(self) -> int:
+        return len(self.meters)
+
+    def draft(self) -> "Standings":
+        """The same, to be written to."""
+        new = copy.copy(self)
+        new.columns = tuple(column[:] for column in self.columns)
+        new.shared = True
+        return new
+
+    def put(self, meter: Meter, standing: Standing) -> int:
+        """Let this stand of a meter, new or known; returns its place. For drafts only."""
+        place = self.places.get(meter)
+        if place is None:
+            place = self._begin(meter)
+        for column, number in zip(self.columns, standing, strict=True):
+            column[place] = number
+        return place
+
+    def totals(self, places: Iterable[int] | None = None) -> Counts:
+        """Bytes since the ledger began, of the meters with these places or of all."""
+        ups, downs, *_ = self.columns
+        chosen = range(len(self)) if places is None else places
+        meters = [self.meters[place] for place in chosen]
+        numbers = array("q", bytes(16 * len(meters)))
+        numbers[::2] = array("q", [ups[place] for place in chosen])
+        numbers[1::2] = array("q", [downs[place] for place in chosen])
+        return Counts(meters, numbers)
+
+    def _begin(self, meter: Meter) -> int:
+        if self.shared:
+            self.meters, self.places, self.shared = [*self.meters], dict(self.places), False
+        place = self.places[meter] = len(self.meters)
+        self.meters.append(meter)
+        for column in self.columns:
+            column.append(0)
+        return place
+
+
+@functools.lru_cache(maxsize=64)
+def tag(generation: str) -> int:
+    """A number for a generation: 64 bits of its hash, so that no two of one node are ever the same."""
+    digest = hashlib.blake2b(generation.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
