@@ -7,7 +7,6 @@ asks what is held here, since it may have forgotten, is told of everybody who wa
 reports as it takes.
 """
 
-import functools
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from itertools import islice
 from agent.core import counting, leases
 from agent.core.counting import Count, Meter
 from agent.core.leases import Moved
+from agent.core.moves import Moves
 from agent.core.plan import Holding
 from agent.ledger import Ledger
 from shared.messages import Account, Lease, ReportAnswer
-from shared.names import MAX_REPORT_ROWS, EndpointId, UserId
+from shared.names import MAX_REPORT_ROWS, UserId
 
 #: Seconds before a user for whom nothing was free is asked for again.
 ASK_AGAIN_S = 1.0
@@ -28,10 +28,6 @@ ASK_AGAIN_S = 1.0
 def boot_s() -> float:
     """Seconds since boot, sleep included: no clock that somebody sets moves it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-#: Of a tuple of both: without a frame of Python's own.
-_moved = functools.partial(tuple.__new__, Moved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +58,8 @@ class Loans:
 
     ledger: Ledger
     terms: dict[UserId, int] = field(default_factory=dict)
-    #: What each user has moved in all; his endpoint, or what he has moved on each of several. Ahead of the
-    #: ledger while it cannot be written.
-    moved: dict[UserId, Moved] = field(default_factory=dict)
-    only: dict[UserId, EndpointId] = field(default_factory=dict)
-    several: dict[UserId, dict[EndpointId, Moved]] = field(default_factory=dict)
-    moved_s: dict[UserId, float] = field(default_factory=dict)
+    #: What each user has moved in all; ahead of the ledger while it cannot be written.
+    moved: Moves = field(default_factory=Moves)
     #: Lowered leases that no answered report has told yet.
     returning: dict[UserId, Lease] = field(default_factory=dict)
     #: Limited users who may not be served now, with the second they may be asked for again.
@@ -85,7 +77,7 @@ class Loans:
         """Sum up what the ledger knows."""
         self.grew(self.ledger.totals)
         # What was lent to the idle before this agent began goes back like any other.
-        self.moved_s = dict.fromkeys(self.ledger.leases, time.monotonic())
+        self.moved.begin(self.ledger.leases, time.monotonic())
 
     def serves(self, account: Account) -> bool:
         """Whether this account may be served now."""
@@ -104,12 +96,7 @@ class Loans:
     def grew(self, totals: Mapping[Meter, Count]) -> list[UserId]:
         """Take in new totals; returns those who moved bytes and have nothing left of a lease."""
         users = {meter.user for meter in totals}
-        for (user, endpoint), up, down in counting.rows(totals):
-            if self.only.setdefault(user, endpoint) == endpoint and user not in self.several:
-                self.moved[user] = _moved((up, down))
-            else:
-                self._add(user, endpoint, Moved(up, down))
-        self.moved_s |= dict.fromkeys(users, time.monotonic())
+        self.moved.grow(counting.rows(totals), time.monotonic())
         spent = [user for user in self.terms.keys() & users if self._spent(user)]
         for user in spent:
             self.barred.setdefault(user, 0.0)
@@ -124,12 +111,8 @@ class Loans:
         if quiet_s > leases.TERM_S:
             self._lower(list(self.ledger.leases.values()), keep_spare=False)
             self._bar()
-        idle_s = now_s - leases.IDLE_S
         held = self.ledger.leases
-        idle = [lease for user, lease in held.items() if self.moved_s.get(user, idle_s) < idle_s]
-        for lease in idle:
-            del self.moved_s[lease.user]
-        self._lower(idle, keep_spare=True)
+        self._lower([held[user] for user in self.moved.resting(held, now_s - leases.IDLE_S)], keep_spare=True)
         asked = tuple(islice((user for user, again_s in self.barred.items() if again_s <= now_s), most))
         # A lease whose answer was lost is one that the collector counts, and would give again as it was.
         void = (user for user in asked if user not in self.returning and not self._is_lent(user))
@@ -148,7 +131,7 @@ class Loans:
         """Lower what the idle among these hold to nothing; True when there is something to tell."""
         idle_s = now_s - leases.RECALL_IDLE_S
         held = self.ledger.leases
-        idle = [held[user] for user in users if user in held and self.moved_s.get(user, idle_s) <= idle_s]
+        idle = [held[user] for user in users if user in held and self.moved.is_idle(user, idle_s)]
         self._lower(idle, keep_spare=False)
         self.returning |= {lease.user: held[lease.user] for lease in idle}
         self._bar()
@@ -189,11 +172,6 @@ class Loans:
 
     def _held(self, user: UserId) -> Lease:
         return leases.held(user, self.ledger.leases.get(user), self.moved.get(user, Moved()))
-
-    def _add(self, user: UserId, endpoint: EndpointId, total: Moved) -> None:
-        totals = self.several.setdefault(user, {self.only[user]: self.moved[user]})
-        totals[endpoint] = total
-        self.moved[user] = Moved(sum(one.up for one in totals.values()), sum(o.down for o in totals.values()))
 
     def _bar(self) -> None:
         spent = {user for user in self.terms if self._spent(user)}

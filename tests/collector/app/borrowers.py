@@ -1,5 +1,6 @@
 """Nodes that borrow from a collector: an agent's real ledger and real loans, and every word by wire."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +19,6 @@ from collector.store import nodes as stored
 from shared.messages import Account, Item, Report, ReportAnswer, Usage
 from shared.names import EndpointId, NodeId, UserId, account_key
 from tests.collector.app.fleet import ADMIN, NOW_MS, Fleet
-
-_FAR_S = 10.0**9
 
 
 @dataclass
@@ -68,7 +67,7 @@ class Borrower:
 
     def give_back(self, user: UserId) -> None:
         """Give the whole lease of an idle user back, as a recall would have it; the next report says so."""
-        self.loans.moved_s[user] = -_FAR_S
+        self.loans.moved.resting([user], math.inf)
         assert self.loans.recalled([user], 0.0)
 
     def words(self) -> tuple[Words, Report]:
