@@ -24,7 +24,7 @@ import msgspec
 from agent import ledger_blocks, ledger_file, ledger_marks
 from agent.core import marks, meter, plan
 from agent.core.counting import Count, Counts, Meter, Reading
-from agent.core.standings import Standing
+from agent.core.standings import Chosen, Standing
 from shared.messages import Incident, Lease, Past, Report
 from shared.names import LedgerId, UserId
 
@@ -56,9 +56,9 @@ class Ledger:
         self.quarter = int(facts.get("quarter", 0))
         #: Whether there are totals of earlier quarters to tell.
         self.marked = bool(connection.execute(ledger_marks.ANY).fetchall())
-        #: Meters whose present total the collector has confirmed, as far as this process knows.
-        self.confirmed: set[Meter] = set()
         self._standings = ledger_blocks.load(connection)
+        #: Meters whose present total the collector has confirmed, as far as this process knows.
+        self.confirmed = Chosen(self._standings)
         self._leases = ledger_file.leases(connection)
         #: How often an agent has begun on this ledger: with a count of its reports it gives them an order.
         self.epoch = int(facts.get("epoch", 0))
@@ -142,7 +142,7 @@ class Ledger:
             with self._commit() as db:
                 ledger_marks.drop(db, report)
             self.marked = bool(self._query(ledger_marks.ANY))
-        self.confirmed.update(marks.present(self._standings, report))
+        self.confirmed.add(marks.present(self._standings, report))
 
     def hold(self, held: plan.Holding) -> None:
         """Keep the desired state; only what changed is written."""
@@ -259,7 +259,7 @@ class Ledger:
                 self._turn(db, now)
         self._standings, self.quarter = after, now
         self.marked = self.marked or bool(left)
-        self.confirmed.difference_update(after.meters[place] for place in new.changed)
+        self.confirmed.follow(after, new.changed)
 
     def _remember(self, reading: Reading) -> None:
         if isinstance(reading.counts, Counts):

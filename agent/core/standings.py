@@ -8,7 +8,7 @@ import copy
 import functools
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from agent.core.counting import Count, Counts, Meter
@@ -97,6 +97,34 @@ class Standings(Mapping[Meter, Standing]):
         for column in self.columns:
             column.append(0)
         return place
+
+
+class Chosen(Container[Meter]):
+    """Some of the meters that have a place: none at first. A byte for each, where a set has a hundred."""
+
+    def __init__(self, standings: Standings) -> None:
+        self._places = standings.places
+        self._flags = bytearray(len(standings))
+
+    def __contains__(self, meter: object) -> bool:
+        place = self._places.get(meter)  # type: ignore[call-overload] # what is no meter has no place
+        return place is not None and bool(self._flags[place])
+
+    def follow(self, after: Standings, changed: Iterable[int]) -> None:
+        """These stand now; those whom that changed are not chosen any more."""
+        self._places = after.places
+        self._flags.extend(bytes(len(after) - len(self._flags)))
+        for place in changed:
+            self._flags[place] = 0
+
+    def add(self, meters: Iterable[Meter]) -> None:
+        """Choose these, too."""
+        for meter in meters:
+            self._flags[self._places[meter]] = 1
+
+    def clear(self) -> None:
+        """Choose nobody."""
+        self._flags = bytearray(len(self._flags))
 
 
 @functools.lru_cache(maxsize=64)
