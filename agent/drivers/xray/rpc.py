@@ -6,36 +6,28 @@ counters cannot be reset, since the request has no such field here. Xray answers
 a text, so texts are compared, without case.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
-import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from agent.drivers import base
-from agent.drivers.xray import kinds, typed
+from agent.drivers.xray import calls, connection, kinds, typed
 from agent.drivers.xray import xray_pb2 as pb
 
-#: Answers about 50,000 users take 5 MB; gRPC's own limit of 4 MB would be hit at 40,000.
-MAX_ANSWER_BYTES = 64 << 20
 ALTER_DEADLINE_S = 10.0
 READ_DEADLINE_S = 10.0
 #: Ten thousand accounts of Trojan take two seconds.
 INBOUND_DEADLINE_S = 30.0
 STATUS_DEADLINE_S = 1.0
 
-Answer = TypeVar("Answer")
+Answer = TypeVar("Answer", bound=Message)
 
 _HANDLER = "/xray.app.proxyman.command.HandlerService/"
 _STATS = "/xray.app.stats.command.StatsService/"
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.use_local_subchannel_pool", 1),
-)
-_DOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+_DOWN = (connection.Code.UNAVAILABLE, connection.Code.CANCELLED)
 
 
 class _MissingError(base.DriverError):
@@ -50,41 +42,24 @@ class Api:
 
     def __init__(self, socket_path: Path, spelled: Callable[[str], str] = str) -> None:
         """`spelled` is what the core calls what Xray calls so."""
-        self._channel = grpc.aio.insecure_channel(f"unix:{socket_path}", options=_OPTIONS)
+        self._channel = calls.Channel(socket_path)
 
-        def method(path: str, *codecs: Any) -> Any:  # noqa: ANN401 - as grpc has it
-            return self._channel.unary_unary(spelled(path), *codecs)
+        def method(path: str, answer: type[Answer]) -> _Method[Answer]:
+            return _Method(self._channel, connection.head(spelled(path)), answer)
 
-        alter = pb.AlterInboundRequest.SerializeToString
-        self._alter = method(_HANDLER + "AlterInbound", alter, pb.Empty.FromString)
-        self._remove_inbound = method(
-            _HANDLER + "RemoveInbound", pb.RemoveInboundRequest.SerializeToString, pb.Empty.FromString
-        )
-        self._add_inbound = method(
-            _HANDLER + "AddInbound", pb.AddInboundRequest.SerializeToString, pb.Empty.FromString
-        )
-        self._list_inbounds = method(
-            _HANDLER + "ListInbounds",
-            pb.ListInboundsRequest.SerializeToString,
-            pb.ListInboundsResponse.FromString,
-        )
-        self._inbound_users = method(
-            _HANDLER + "GetInboundUsers",
-            pb.InboundUsersRequest.SerializeToString,
-            pb.InboundUsersResponse.FromString,
-        )
-        stats = pb.StatsRequest.SerializeToString
-        self._online_ips = method(_STATS + "GetStatsOnlineIpList", stats, pb.OnlineIpsResponse.FromString)
-        empty = pb.Empty.SerializeToString
-        self._online_users = method(_STATS + "GetAllOnlineUsers", empty, pb.OnlineUsersResponse.FromString)
-        self._sys = method(_STATS + "GetSysStats", empty, pb.SysStatsResponse.FromString)
-        self._query = method(
-            _STATS + "QueryStats", pb.QueryStatsRequest.SerializeToString, pb.QueryStatsResponse.FromString
-        )
+        self._alter = method(_HANDLER + "AlterInbound", pb.Empty)
+        self._remove_inbound = method(_HANDLER + "RemoveInbound", pb.Empty)
+        self._add_inbound = method(_HANDLER + "AddInbound", pb.Empty)
+        self._list_inbounds = method(_HANDLER + "ListInbounds", pb.ListInboundsResponse)
+        self._inbound_users = method(_HANDLER + "GetInboundUsers", pb.InboundUsersResponse)
+        self._online_ips = method(_STATS + "GetStatsOnlineIpList", pb.OnlineIpsResponse)
+        self._online_users = method(_STATS + "GetAllOnlineUsers", pb.OnlineUsersResponse)
+        self._sys = method(_STATS + "GetSysStats", pb.SysStatsResponse)
+        self._query = method(_STATS + "QueryStats", pb.QueryStatsResponse)
 
     async def close(self) -> None:
         """Let go of the connection; calls under way end as CoreDownError."""
-        await self._channel.close(None)
+        await self._channel.close()
 
     async def add_user(self, tag: str, email: str, login: kinds.Login) -> bool:
         """Add an account; False when that e-mail is there already, with whatever secret.
@@ -170,35 +145,34 @@ def _online(email: str) -> pb.StatsRequest:
     return pb.StatsRequest(name=f"user>>>{email}>>>online")
 
 
+@dataclass(frozen=True)
+class _Method(Generic[Answer]):
+    """One method of the API."""
+
+    channel: calls.Channel
+    head: bytes
+    answer: type[Answer]
+
+
 async def _answer(
-    method: grpc.aio.UnaryUnaryMultiCallable[Any, Answer],
-    request: Message,
-    deadline_s: float,
-    *,
-    wait: bool = False,
+    method: _Method[Answer], request: Message, deadline_s: float, *, wait: bool = False
 ) -> Answer:
     try:
-        return await method(request, timeout=deadline_s, wait_for_ready=wait)
-    except grpc.aio.AioRpcError as error:
-        raise _translated(error, deadline_s) from None
-    except grpc.aio.UsageError:
-        raise base.CoreDownError("the connection to Xray has been closed") from None
-    except asyncio.CancelledError:
-        # A call under way is also cancelled when another task closes the channel; ours is not meant then.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise base.CoreDownError("the connection to Xray was closed meanwhile") from None
+        answer = await method.channel.call(method.head, request.SerializeToString(), deadline_s, wait=wait)
+        return method.answer.FromString(answer)
+    except TimeoutError:
+        raise base.DriverError(f"Xray did not answer within {deadline_s:g} s") from None
+    except connection.RefusedError as refusal:
+        raise _translated(refusal) from None
+    except DecodeError:
+        raise base.DriverError("Xray gave an answer that cannot be read") from None
 
 
-def _translated(error: grpc.aio.AioRpcError, deadline_s: float) -> base.DriverError:
-    code = error.code()
-    if code in _DOWN:
+def _translated(refusal: connection.RefusedError) -> base.DriverError:
+    if refusal.code in _DOWN:
         return base.CoreDownError("Xray cannot be reached")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return base.DriverError(f"Xray did not answer within {deadline_s:g} s")
-    if code is grpc.StatusCode.NOT_FOUND:
-        return _MissingError(error.details() or "not found")
-    if code is grpc.StatusCode.UNIMPLEMENTED:
+    if refusal.code is connection.Code.NOT_FOUND:
+        return _MissingError(refusal.text or "not found")
+    if refusal.code is connection.Code.UNIMPLEMENTED:
         return base.RestartNeededError("the core is too old to be changed while it runs")
-    return base.DriverError(f"Xray refused: {error.details() or code.name.lower()}")
+    return base.DriverError(f"Xray refused: {refusal.text or refusal.code.name.lower()}")
