@@ -33,7 +33,7 @@ RULES = (
     ),
     Rule(
         "agent.drivers",
-        ("agent.core", "shared", "grpc", "google.protobuf", "pyroute2", "xray", "psutil", "msgspec"),
+        ("agent.core", "shared", "hpack", "google.protobuf", "pyroute2", "xray", "psutil", "msgspec"),
         "a driver knows its core program and nothing of the collector",
     ),
     Rule(

@@ -1,9 +1,9 @@
 """Calls of a gRPC server on a unix socket, over one connection that is made when it is needed.
 
-What always holds: a call ends by its deadline; one whose connection cannot be made, or is lost or closed, ends
-as CoreDownError at once, and the next one makes another connection. Written for one server that is trusted and
-a few methods that take one message and answer with one: a general client of gRPC takes more memory than all
-else in an agent.
+What always holds: a call ends by its deadline; one whose connection cannot be made, or is lost or closed,
+ends as CoreDownError at once, and the next one makes another connection. Written for one trusted server and
+methods that take one message and answer with one: gRPC's own client takes more memory than all else that an
+agent imports.
 """
 
 import asyncio

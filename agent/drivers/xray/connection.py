@@ -1,4 +1,4 @@
-"""A connection to a gRPC server with the calls under way on it (gRPC over HTTP/2, PROTOCOL-HTTP2.md of gRPC).
+"""A connection to a gRPC server with the calls under way on it (PROTOCOL-HTTP2.md of gRPC).
 
 What always holds: no call is sent before the server has said how many it takes at once, nor more than that;
 whoever waits for an answer hears at once when the connection is lost. The server may send an answer without
@@ -6,7 +6,6 @@ ever being told to go on: its windows are as wide as they can be, and what is to
 """
 
 import asyncio
-import enum
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import cast
@@ -20,50 +19,31 @@ from agent.drivers.xray import frames
 MAX_ANSWER_BYTES = 64 << 20
 #: The server's window for the whole connection is opened again after so much.
 _REOPEN_BYTES = 1 << 24
+#: Before a message one byte says whether it is compressed, which is not asked for, and four how long it is.
 _PREFIX_BYTES = 5
 _HELLO = (
     frames.PREFACE
     + frames.settings({frames.ENABLE_PUSH: 0, frames.INITIAL_WINDOW_SIZE: frames.WINDOW_BYTES})
-    + frames.number(frames.WINDOW_UPDATE, 0, frames.WINDOW_BYTES - frames.FIRST_WINDOW_BYTES)
+    + frames.saying(frames.WINDOW_UPDATE, 0, frames.WINDOW_BYTES - frames.FIRST_WINDOW_BYTES)
+)
+#: By number; a server may send others.
+_CODES = (
+    *("ok", "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists"),
+    *("permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range"),
+    *("unimplemented", "internal", "unavailable", "data_loss", "unauthenticated"),
 )
 
 
-class Code(enum.IntEnum):
-    """What became of a call, as far as it makes a difference here; others are taken for UNKNOWN."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
-
-    @classmethod
-    def _missing_(cls, _value: object) -> "Code":
-        return cls.UNKNOWN
-
-
 class RefusedError(Exception):
-    """The server answered with an error; `text` is what it said, perhaps nothing."""
+    """The server answered with an error: the name of its code, and what it said, perhaps nothing."""
 
-    def __init__(self, code: Code, text: str) -> None:
+    def __init__(self, code: str, text: str = "") -> None:
         super().__init__(code, text)
         self.code = code
         self.text = text
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class _Call:
     """A call under way: what is still to be sent, and what has come."""
 
@@ -71,22 +51,13 @@ class _Call:
     window_bytes: int
     answer: asyncio.Future[bytes]
     fields: dict[bytes, bytes] = field(default_factory=dict)
-    parts: list[bytes] = field(default_factory=list)
-    size: int = 0
+    body: bytearray = field(default_factory=bytearray)
 
 
 def head(path: str) -> bytes:
     """What every call of the method at this path begins with."""
-    return frames.block(
-        (
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "localhost"),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-        )
-    )
+    target = ((":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"))
+    return frames.block((*target, ("te", "trailers"), ("content-type", "application/grpc")))
 
 
 class Connection(asyncio.Protocol):
@@ -94,7 +65,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.usable = True
-        self.lost = asyncio.Event()
+        self._lost = asyncio.Event()
         self._why = "Xray cannot be reached"
         self._reader = frames.Reader()
         self._decoder = hpack.Decoder()
@@ -103,12 +74,7 @@ class Connection(asyncio.Protocol):
         self._most = 0  # until the server has told its settings
         self._changed = asyncio.Event()
         self._window_bytes = self._first_bytes = frames.FIRST_WINDOW_BYTES
-        self._paid_bytes = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say hello."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(_HELLO)
+        self._taken_bytes = 0
 
     async def call(self, head: bytes, request: bytes) -> bytes:
         """The answer to one call. Raises RefusedError, and CoreDownError when the connection is lost."""
@@ -130,26 +96,32 @@ class Connection(asyncio.Protocol):
         try:
             return await call.answer
         finally:
-            if self._calls.pop(stream, None):  # nobody waits for it any more
+            if stream in self._calls:  # nobody waits for it any more
                 self._cancel(stream)
-                self._changed.set()
+                self._end(stream)
 
     async def close(self, why: str) -> None:
         """Drop the connection; calls under way end as CoreDownError for this reason."""
         self._why = why
         self._drop()
-        await self.lost.wait()
+        await self._lost.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say hello."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(_HELLO)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Tell everybody who waits for an answer."""
         self._drop()
-        self.lost.set()
+        self._lost.set()
 
     def data_received(self, data: bytes) -> None:
         """Act on every frame that is whole by now."""
         try:
             for frame in self._reader.feed(data):
-                self._take(frame)
+                if self.usable:
+                    self._take(frame)
         except (frames.FrameError, hpack.HPACKError):
             self._drop()
 
@@ -157,56 +129,55 @@ class Connection(asyncio.Protocol):
         self.usable = False
         self._transport.abort()
         for stream in list(self._calls):
-            self._fail(stream, base.CoreDownError(self._why))
+            self._end(stream, base.CoreDownError(self._why))
         self._changed.set()
 
     def _take(self, frame: frames.Frame) -> None:
+        call = self._calls.get(frame.stream)
         match frame.kind:
             case frames.DATA:
-                self._take_data(frame)
+                self._take_data(frame.stream, call, frame.payload)
             case frames.HEADERS:
                 fields = self._decoder.decode(frame.payload, raw=True)
-                if call := self._calls.get(frame.stream):
+                if call:
                     call.fields.update(fields)
             case frames.WINDOW_UPDATE:
-                self._widen(frame)
+                self._widen(frame.stream, call, frames.said(frame.payload))
             case frames.SETTINGS if not frame.flags & frames.ACK:
-                self._settle(frame)
+                self._settle(frames.settled(frame.payload))
             case frames.PING if not frame.flags & frames.ACK:
                 self._transport.write(frames.frame(frames.PING, frames.ACK, payload=frame.payload))
             case frames.RST_STREAM:
-                self._fail(frame.stream, _reset(frame.number()))
+                self._end(frame.stream, _reset(frames.said(frame.payload)))
             case frames.GOAWAY:
                 self._drop()
         if frame.kind in (frames.DATA, frames.HEADERS) and frame.flags & frames.END_STREAM:
-            self._finish(frame.stream)
+            self._end(frame.stream)
 
-    def _take_data(self, frame: frames.Frame) -> None:
-        self._paid_bytes += frame.paid
-        if self._paid_bytes >= _REOPEN_BYTES:
-            self._transport.write(frames.number(frames.WINDOW_UPDATE, 0, self._paid_bytes))
-            self._paid_bytes = 0
-        if call := self._calls.get(frame.stream):
-            call.parts.append(frame.payload)
-            call.size += len(frame.payload)
-            if call.size > MAX_ANSWER_BYTES:
-                self._cancel(frame.stream)
-                self._fail(frame.stream, RefusedError(Code.RESOURCE_EXHAUSTED, "the answer is too large"))
+    def _take_data(self, stream: int, call: _Call | None, data: bytes) -> None:
+        self._taken_bytes += len(data)
+        if self._taken_bytes >= _REOPEN_BYTES:
+            self._transport.write(frames.saying(frames.WINDOW_UPDATE, 0, self._taken_bytes))
+            self._taken_bytes = 0
+        if call:
+            call.body += data
+            if len(call.body) > MAX_ANSWER_BYTES:
+                self._cancel(stream)
+                self._end(stream, RefusedError("resource_exhausted", "the answer is too large"))
 
-    def _widen(self, frame: frames.Frame) -> None:
-        if not frame.stream:
-            self._window_bytes += frame.number()
-        elif call := self._calls.get(frame.stream):
-            call.window_bytes += frame.number()
+    def _widen(self, stream: int, call: _Call | None, more_bytes: int) -> None:
+        if call:
+            call.window_bytes += more_bytes
+        elif not stream:
+            self._window_bytes += more_bytes
         self._send_on()
 
-    def _settle(self, frame: frames.Frame) -> None:
-        told = dict(frames.told(frame.payload))
+    def _settle(self, told: dict[int, int]) -> None:
         self._most = told.get(frames.MAX_CONCURRENT_STREAMS, self._most or frames.LAST_STREAM)
-        first = told.get(frames.INITIAL_WINDOW_SIZE, self._first_bytes)
+        first_bytes = told.get(frames.INITIAL_WINDOW_SIZE, self._first_bytes)
         for call in self._calls.values():
-            call.window_bytes += first - self._first_bytes
-        self._first_bytes = first
+            call.window_bytes += first_bytes - self._first_bytes
+        self._first_bytes = first_bytes
         self._transport.write(frames.frame(frames.SETTINGS, frames.ACK))
         self._changed.set()
         self._send_on()
@@ -226,44 +197,37 @@ class Connection(asyncio.Protocol):
             made += frames.frame(frames.DATA, 0 if call.unsent else frames.END_STREAM, stream, bytes(part))
         return made
 
-    def _finish(self, stream: int) -> None:
-        if call := self._calls.get(stream):
-            if call.unsent:  # the answer did not depend on all of the request
-                self._cancel(stream)
-            try:
-                answer = _answer(call)
-            except RefusedError as refusal:
-                self._fail(stream, refusal)
-                return
-            del self._calls[stream]
-            if not call.answer.done():
-                call.answer.set_result(answer)
-            self._changed.set()
-
-    def _fail(self, stream: int, error: Exception) -> None:
-        if call := self._calls.pop(stream, None):
-            if not call.answer.done():
-                call.answer.set_exception(error)
-            self._changed.set()
-
     def _cancel(self, stream: int) -> None:
-        self._transport.write(frames.number(frames.RST_STREAM, stream, frames.CANCEL))
+        self._transport.write(frames.saying(frames.RST_STREAM, stream, frames.CANCEL))
+
+    def _end(self, stream: int, error: Exception | None = None) -> None:
+        """A call is over: for this reason, or because its answer has come, if it was not given up."""
+        call = self._calls.pop(stream, None)
+        self._changed.set()
+        if call is None or call.answer.done():
+            return
+        if call.unsent and not error:  # the server did not need all of the request
+            self._cancel(stream)
+        if error := error or _refusal(call):
+            call.answer.set_exception(error)
+        else:
+            call.answer.set_result(bytes(memoryview(call.body)[_PREFIX_BYTES:]))
 
 
-def _answer(call: _Call) -> bytes:
+def _refusal(call: _Call) -> RefusedError | None:
+    """What is wrong with an answer that has come."""
     status = call.fields.get(b"grpc-status", b"")
-    code = Code(int(status)) if status.isdigit() else Code.UNKNOWN
-    if code is not Code.OK:
-        raise RefusedError(code, urllib.parse.unquote(call.fields.get(b"grpc-message", b"")))
-    found = b"".join(call.parts)
-    call.parts.clear()
-    # One byte says whether it is compressed, which was not asked for, and four how long it is.
-    if len(found) < _PREFIX_BYTES or int.from_bytes(found[:_PREFIX_BYTES], "big") != len(found) - _PREFIX_BYTES:
-        raise RefusedError(Code.INTERNAL, "the answer is not one message")
-    return found[_PREFIX_BYTES:]
+    code = int(status) if status.isdigit() else _CODES.index("unknown")
+    if code:
+        name = _CODES[code] if code < len(_CODES) else "unknown"
+        return RefusedError(name, urllib.parse.unquote(call.fields.get(b"grpc-message", b"")))
+    size = len(call.body) - _PREFIX_BYTES
+    if size < 0 or int.from_bytes(call.body[:_PREFIX_BYTES], "big") != size:
+        return RefusedError("internal", "the answer is not one message")
+    return None
 
 
-def _reset(code: int) -> Exception:
-    if code in (frames.REFUSED_STREAM, frames.CANCEL):
+def _reset(reason: int) -> Exception:
+    if reason in (frames.REFUSED_STREAM, frames.CANCEL):
         return base.CoreDownError("Xray cannot be reached")
-    return RefusedError(Code.INTERNAL, "")
+    return RefusedError("internal")

@@ -1,7 +1,7 @@
-"""Frames of HTTP/2 (RFC 9113) as bytes, as far as unary calls need them: pure.
+"""Frames of HTTP/2 (RFC 9113) as bytes, as far as calls of gRPC need them: pure.
 
-What always holds: what is handed out is whole: a header block with all that continues it, data without its
-padding. Whatever cannot be that is a FrameError, after which the connection is of no use.
+What always holds: what is handed out is whole, a header block with all that continues it. Whatever cannot be
+read is a FrameError, after which the connection is of no use; so is padding, which no server of gRPC sends.
 """
 
 import struct
@@ -12,10 +12,11 @@ import hpack
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+DATA, HEADERS, RST_STREAM, SETTINGS = 0x0, 0x1, 0x3, 0x4
+PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0x6, 0x7, 0x8, 0x9
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
-ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 0x2, 0x3, 0x4, 0x5
+ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 0x2, 0x3, 0x4
 REFUSED_STREAM, CANCEL = 0x7, 0x8
 
 #: Neither side sends larger ones unless it is asked to, nor is it asked here (RFC 9113, 4.2).
@@ -27,28 +28,19 @@ _HEAD = struct.Struct(">HBBBI")
 _SETTING = struct.Struct(">HI")
 _NUMBER = struct.Struct(">I")
 _PADDED, _WEIGHED = 0x8, 0x20
-_WEIGHT_BYTES = 5
 
 
 class FrameError(Exception):
-    """The other side does not keep to the protocol."""
+    """The other side does not keep to the protocol, or uses more of it than is known here."""
 
 
 class Frame(NamedTuple):
-    """One frame; `paid` is what it takes from the windows if it is data."""
+    """One frame."""
 
     kind: int
     flags: int
     stream: int
     payload: bytes
-    paid: int
-
-    def number(self, at: int = 0) -> int:
-        """The 31 bits that begin at this byte. Raises FrameError when there are none."""
-        if len(self.payload) < at + _NUMBER.size:
-            raise FrameError("a frame is too short")
-        found: int = _NUMBER.unpack_from(self.payload, at)[0]
-        return found & LAST_STREAM
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
@@ -57,9 +49,16 @@ def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> b
     return _HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload
 
 
-def number(kind: int, stream: int, value: int) -> bytes:
+def saying(kind: int, stream: int, number: int) -> bytes:
     """A frame that says one number."""
-    return frame(kind, 0, stream, _NUMBER.pack(value))
+    return frame(kind, 0, stream, _NUMBER.pack(number))
+
+
+def said(payload: bytes) -> int:
+    """The number that a frame says. Raises FrameError."""
+    if len(payload) != _NUMBER.size:
+        raise FrameError("a frame does not say a number")
+    return int.from_bytes(payload, "big")
 
 
 def settings(values: Mapping[int, int]) -> bytes:
@@ -67,11 +66,11 @@ def settings(values: Mapping[int, int]) -> bytes:
     return frame(SETTINGS, payload=b"".join(_SETTING.pack(*each) for each in values.items()))
 
 
-def told(payload: bytes) -> Iterable[tuple[int, int]]:
-    """The settings in a frame, in the order in which they hold. Raises FrameError."""
+def settled(payload: bytes) -> dict[int, int]:
+    """The settings in a frame. Raises FrameError."""
     if len(payload) % _SETTING.size:
         raise FrameError("settings are cut short")
-    return list(_SETTING.iter_unpack(payload))
+    return dict(_SETTING.iter_unpack(payload))
 
 
 def block(fields: Iterable[tuple[str, str]]) -> bytes:
@@ -92,39 +91,24 @@ class Reader:
         data, at = self._rest + data, 0
         while len(data) - at >= _HEAD.size:
             high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
-            size = high << 8 | low
-            if size > FRAME_BYTES:
+            end = at + _HEAD.size + (high << 8 | low)
+            if end - at > _HEAD.size + FRAME_BYTES:
                 raise FrameError("a frame is too large")
-            if len(data) - at < _HEAD.size + size:
+            if end > len(data):
                 break
-            at += _HEAD.size
-            found = self._whole(Frame(kind, flags, stream & LAST_STREAM, data[at : at + size], size))
-            at += size
+            found = self._whole(Frame(kind, flags, stream & LAST_STREAM, data[at + _HEAD.size : end]))
+            at = end
             if found:
                 yield found
         self._rest = data[at:]
 
     def _whole(self, found: Frame) -> Frame | None:
         if found.kind in (DATA, HEADERS) and found.flags & (_PADDED | _WEIGHED):
-            found = _bare(found)
-        if self._begun:
-            if found.kind != CONTINUATION or found.stream != self._begun.stream:
+            raise FrameError("padding and weights are not known here")
+        if begun := self._begun:
+            if (found.kind, found.stream) != (CONTINUATION, begun.stream):
                 raise FrameError("a header block is not continued")
-            found = self._begun._replace(
-                flags=self._begun.flags | found.flags, payload=self._begun.payload + found.payload
-            )
+            found = Frame(HEADERS, begun.flags | found.flags, begun.stream, begun.payload + found.payload)
         more = found.kind == HEADERS and not found.flags & END_HEADERS
         self._begun = found if more else None
         return None if more else found
-
-
-def _bare(found: Frame) -> Frame:
-    """The frame without padding, and without the weight that nobody asked for."""
-    start = end = 0
-    if found.flags & _PADDED:
-        start, end = 1, found.payload[0] if found.payload else 1
-    if found.kind == HEADERS and found.flags & _WEIGHED:
-        start += _WEIGHT_BYTES
-    if start + end > len(found.payload):
-        raise FrameError("a frame is more padding than frame")
-    return found._replace(payload=found.payload[start : len(found.payload) - end])

@@ -27,7 +27,7 @@ Answer = TypeVar("Answer", bound=Message)
 
 _HANDLER = "/xray.app.proxyman.command.HandlerService/"
 _STATS = "/xray.app.stats.command.StatsService/"
-_DOWN = (connection.Code.UNAVAILABLE, connection.Code.CANCELLED)
+_DOWN = ("unavailable", "cancelled")
 
 
 class _MissingError(base.DriverError):
@@ -171,8 +171,8 @@ async def _answer(
 def _translated(refusal: connection.RefusedError) -> base.DriverError:
     if refusal.code in _DOWN:
         return base.CoreDownError("Xray cannot be reached")
-    if refusal.code is connection.Code.NOT_FOUND:
+    if refusal.code == "not_found":
         return _MissingError(refusal.text or "not found")
-    if refusal.code is connection.Code.UNIMPLEMENTED:
+    if refusal.code == "unimplemented":
         return base.RestartNeededError("the core is too old to be changed while it runs")
-    return base.DriverError(f"Xray refused: {refusal.text or refusal.code.name.lower()}")
+    return base.DriverError(f"Xray refused: {refusal.text or refusal.code}")
