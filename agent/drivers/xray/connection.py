@@ -6,6 +6,7 @@ ever being told to go on: its windows are as wide as they can be, and what is to
 """
 
 import asyncio
+import contextlib
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import cast
@@ -19,6 +20,8 @@ from agent.drivers.xray import frames
 MAX_ANSWER_BYTES = 64 << 20
 #: The server's window for the whole connection is opened again after so much.
 _REOPEN_BYTES = 1 << 24
+#: A server may take a call for one too many while the one before is not quite over (RFC 9113, 8.7).
+_TRIES = 5
 #: Before a message one byte says whether it is compressed, which is not asked for, and four how long it is.
 _PREFIX_BYTES = 5
 _HELLO = (
@@ -41,6 +44,10 @@ class RefusedError(Exception):
         super().__init__(code, text)
         self.code = code
         self.text = text
+
+
+class _NotBegunError(Exception):
+    """The server has done nothing of a call and never will."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -78,6 +85,12 @@ class Connection(asyncio.Protocol):
 
     async def call(self, head: bytes, request: bytes) -> bytes:
         """The answer to one call. Raises RefusedError, and CoreDownError when the connection is lost."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(_NotBegunError):
+                return await self._call(head, request)
+        raise base.CoreDownError(self._why)
+
+    async def _call(self, head: bytes, request: bytes) -> bytes:
         while self.usable and len(self._calls) >= self._most:
             self._changed.clear()
             await self._changed.wait()
@@ -228,6 +241,6 @@ def _refusal(call: _Call) -> RefusedError | None:
 
 
 def _reset(reason: int) -> Exception:
-    if reason in (frames.REFUSED_STREAM, frames.CANCEL):
-        return base.CoreDownError("Xray cannot be reached")
-    return RefusedError("internal")
+    if reason == frames.REFUSED_STREAM:
+        return _NotBegunError()
+    return RefusedError("cancelled" if reason == frames.CANCEL else "internal")
