@@ -37,7 +37,7 @@ class Channel:
         self._closed = True
         async with self._connecting:
             if self._connection:
-                await self._connection.close("the connection to Xray was closed meanwhile")
+                self._connection.close("the connection to Xray was closed meanwhile")
 
     async def _connected(self, *, wait: bool) -> connection.Connection:
         while not self._closed:

@@ -72,7 +72,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.usable = True
-        self._lost = asyncio.Event()
         self._why = "Xray cannot be reached"
         self._reader = frames.Reader()
         self._decoder = hpack.Decoder()
@@ -113,11 +112,10 @@ class Connection(asyncio.Protocol):
                 self._cancel(stream)
                 self._end(stream)
 
-    async def close(self, why: str) -> None:
+    def close(self, why: str) -> None:
         """Drop the connection; calls under way end as CoreDownError for this reason."""
         self._why = why
         self._drop()
-        await self._lost.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say hello."""
@@ -127,7 +125,6 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """Tell everybody who waits for an answer."""
         self._drop()
-        self._lost.set()
 
     def data_received(self, data: bytes) -> None:
         """Act on every frame that is whole by now."""

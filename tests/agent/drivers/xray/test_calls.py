@@ -49,7 +49,7 @@ class Server(grpc.GenericRpcHandler):  # type: ignore[type-arg] # subscripts exi
         with self._counting:
             self.held += 1
             self.most = max(self.most, self.held)
-        self.let_go.wait(_LONG_S)
+        self.let_go.wait(3 * _LONG_S)
         with self._counting:
             self.held -= 1
         return request
@@ -325,12 +325,24 @@ def test_an_answer_that_is_none_is_a_refusal(tmp_path: Path, sent: bytes, code: 
     assert refused.value.code == code
 
 
+_ROOM_FOR_ALL = frames.saying(frames.WINDOW_UPDATE, 0, 100_000)
+_ROOM_FOR_ONE = frames.saying(frames.WINDOW_UPDATE, 1, 100_000)
+_ROOM_FOR_EACH = frames.settings({frames.INITIAL_WINDOW_SIZE: 200_000})
+
+
 @pytest.mark.parametrize(
-    "stream_part",
-    [frames.saying(frames.WINDOW_UPDATE, 1, 100_000), frames.settings({frames.INITIAL_WINDOW_SIZE: 200_000})],
-    ids=["of this call", "of all calls"],
+    ("first", "second"),
+    [
+        (_ROOM_FOR_ALL, _ROOM_FOR_ONE),
+        (_ROOM_FOR_ONE, _ROOM_FOR_ALL),
+        (_ROOM_FOR_ALL, _ROOM_FOR_EACH),
+        (_ROOM_FOR_EACH, _ROOM_FOR_ALL),
+    ],
+    ids=["all, one", "one, all", "all, each", "each, all"],
 )
-def test_a_request_is_sent_no_faster_than_the_server_makes_room(tmp_path: Path, stream_part: bytes) -> None:
+def test_a_request_is_sent_no_faster_than_the_server_makes_room(
+    tmp_path: Path, first: bytes, second: bytes
+) -> None:
     request, got, done = bytes(100_000), list[int](), asyncio.Event()
     ping = frames.frame(frames.PING, payload=bytes(8))
 
@@ -347,9 +359,9 @@ def test_a_request_is_sent_no_faster_than_the_server_makes_room(tmp_path: Path, 
         coming = _frames(reader)
         writer.write(_READY)
         got.append(await data(lambda _, size: size >= frames.FIRST_WINDOW_BYTES))
-        writer.write(frames.saying(frames.WINDOW_UPDATE, 0, 100_000) + ping)
+        writer.write(first + ping)
         got.append(await data(lambda frame, _: frame.kind == frames.PING))
-        writer.write(stream_part)
+        writer.write(second)
         got.append(
             await data(lambda frame, _: frame.kind == frames.DATA and frame.flags == frames.END_STREAM)
         )
