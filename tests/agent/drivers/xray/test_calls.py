@@ -1,4 +1,4 @@
-"""Calls over the agent's own client, of a real gRPC server and of servers that misbehave."""
+"""Calls of a real gRPC server over the agent's own client."""
 
 import asyncio
 import contextlib
@@ -210,6 +210,21 @@ def test_calls_under_way_end_as_the_core_being_down_when_another_task_closes_the
         asyncio.run(scenario(server))
 
 
+def test_a_call_whose_connection_is_only_being_made_ends_when_the_channel_is_closed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async def asked(channel: calls.Channel) -> None:
+            with pytest.raises(base.CoreDownError, match="closed"):
+                await ask(channel, "echo")
+
+        async with opened(tmp_path / "s") as channel, asyncio.TaskGroup() as group:
+            group.create_task(asked(channel))
+            await asyncio.sleep(0)
+            await channel.close()
+
+    with served(tmp_path / "s"):
+        asyncio.run(scenario())
+
+
 def test_a_call_waits_for_a_server_only_if_it_is_to(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path / "s") as channel, asyncio.TaskGroup() as group:
@@ -237,173 +252,6 @@ def test_the_next_call_after_a_loss_makes_another_connection(tmp_path: Path) -> 
                 assert await ask(channel, "echo", b"c", wait=True) == b"c"
 
     asyncio.run(scenario())
-
-
-# --- servers that misbehave --------------------------------------------------------------------------------
-
-_STATUS = frames.block([(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")])
-_ENDED = frames.END_HEADERS | frames.END_STREAM
-_READY = frames.settings({})
-
-
-@contextlib.asynccontextmanager
-async def answering(path: Path, *parts: bytes, ends: bool = False) -> AsyncIterator[None]:
-    """A server that answers the first call with the first part and so on, and then reads on or ends."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.read(1)
-            writer.write(_READY)
-            for part in parts:
-                await reader.readuntil(b"/test/any")
-                writer.write(part)
-            while not ends and await reader.read(1 << 16):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async with await asyncio.start_unix_server(serve, path) as server:
-        yield
-        server.close()
-
-
-def misbehaving(path: Path, *parts: bytes, ends: bool = False) -> bytes:
-    """Ask such a server something."""
-
-    async def scenario() -> bytes:
-        async with answering(path, *parts, ends=ends):
-            channel = calls.Channel(path)
-            try:
-                return await ask(channel, "any")
-            finally:
-                await channel.close()
-
-    return asyncio.run(scenario())
-
-
-def test_a_server_that_ends_amid_a_call_is_down_at_once(tmp_path: Path) -> None:
-    with pytest.raises(base.CoreDownError, match="cannot be reached"):
-        misbehaving(tmp_path / "s", b"", ends=True)
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        frames.frame(frames.DATA, payload=bytes(frames.FRAME_BYTES + 1)),
-        frames.frame(frames.HEADERS, _ENDED, 1, b"\xff\xff\xff\xff\xff"),
-        frames.frame(frames.GOAWAY, payload=bytes(8)),
-        *(frames.frame(kind, payload=b"short") for kind in (frames.SETTINGS, frames.WINDOW_UPDATE)),
-    ],
-    ids=["another protocol", "large", "headers", "leaving", "settings", "window"],
-)
-def test_a_server_that_does_not_go_on_is_down(tmp_path: Path, sent: bytes) -> None:
-    with pytest.raises(base.CoreDownError):
-        misbehaving(tmp_path / "s", sent)
-
-
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([(":status", "503")])), "unknown"),
-        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "99")])), "unknown"),
-        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "no")])), "unknown"),
-        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "16")])), "unauthenticated"),
-        (frames.frame(frames.HEADERS, _ENDED, 1, _STATUS), "internal"),
-        (frames.saying(frames.RST_STREAM, 1, 2), "internal"),
-        (frames.saying(frames.RST_STREAM, 1, frames.CANCEL), "cancelled"),
-    ],
-    ids=["no status", "new status", "no number", "status", "no message", "reset", "given up"],
-)
-def test_an_answer_that_is_none_is_a_refusal(tmp_path: Path, sent: bytes, code: str) -> None:
-    with pytest.raises(connection.RefusedError) as refused:
-        misbehaving(tmp_path / "s", sent)
-    assert refused.value.code == code
-
-
-_ROOM_FOR_ALL = frames.saying(frames.WINDOW_UPDATE, 0, 100_000)
-_ROOM_FOR_ONE = frames.saying(frames.WINDOW_UPDATE, 1, 100_000)
-_ROOM_FOR_EACH = frames.settings({frames.INITIAL_WINDOW_SIZE: 200_000})
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (_ROOM_FOR_ALL, _ROOM_FOR_ONE),
-        (_ROOM_FOR_ONE, _ROOM_FOR_ALL),
-        (_ROOM_FOR_ALL, _ROOM_FOR_EACH),
-        (_ROOM_FOR_EACH, _ROOM_FOR_ALL),
-    ],
-    ids=["all, one", "one, all", "all, each", "each, all"],
-)
-def test_a_request_is_sent_no_faster_than_the_server_makes_room(
-    tmp_path: Path, first: bytes, second: bytes
-) -> None:
-    request, got, done = bytes(100_000), list[int](), asyncio.Event()
-    ping = frames.frame(frames.PING, payload=bytes(8))
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def data(enough: Callable[[frames.Frame, int], bool]) -> int:
-            size = 0
-            async for frame in coming:
-                size += len(frame.payload) if frame.kind == frames.DATA else 0
-                if enough(frame, size):
-                    break
-            return size
-
-        await reader.readexactly(len(frames.PREFACE))
-        coming = _frames(reader)
-        writer.write(_READY)
-        got.append(await data(lambda _, size: size >= frames.FIRST_WINDOW_BYTES))
-        writer.write(first + ping)
-        got.append(await data(lambda frame, _: frame.kind == frames.PING))
-        writer.write(second)
-        got.append(
-            await data(lambda frame, _: frame.kind == frames.DATA and frame.flags == frames.END_STREAM)
-        )
-        writer.write(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, _STATUS))
-        writer.write(frames.frame(frames.DATA, frames.END_STREAM, 1, bytes(5)))
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        done.set()
-
-    async def scenario() -> None:
-        async with await asyncio.start_unix_server(serve, tmp_path / "s"):
-            channel = calls.Channel(tmp_path / "s")
-            assert await ask(channel, "any", request) == b""
-            await channel.close()
-            await done.wait()
-
-    asyncio.run(scenario())
-    assert got == [frames.FIRST_WINDOW_BYTES, 0, len(request) + 5 - frames.FIRST_WINDOW_BYTES]
-
-
-async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[frames.Frame]:
-    taken = frames.Reader()
-    while some := await reader.read(1 << 16):
-        for frame in taken.feed(some):
-            yield frame
-
-
-def test_a_call_that_the_server_did_not_begin_is_made_again_a_few_times(tmp_path: Path) -> None:
-    refusals = [frames.saying(frames.RST_STREAM, stream, frames.REFUSED_STREAM) for stream in range(1, 11, 2)]
-    answer = frames.frame(frames.HEADERS, frames.END_HEADERS, 3, _STATUS)
-    answer += frames.frame(frames.DATA, frames.END_STREAM, 3, b"\0\0\0\0\2ok")
-    assert misbehaving(tmp_path / "s", refusals[0], answer) == b"ok"
-    with pytest.raises(base.CoreDownError):
-        misbehaving(tmp_path / "s", *refusals)
-
-
-def test_an_answer_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 10)
-    headers = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, _STATUS)
-    with pytest.raises(connection.RefusedError, match="too large"):
-        misbehaving(tmp_path / "s", headers + frames.frame(frames.DATA, 0, 1, bytes(11)))
 
 
 def test_a_server_that_hangs_is_given_until_the_deadline(tmp_path: Path) -> None:

@@ -1,0 +1,221 @@
+"""The agent's own client of gRPC with servers that misbehave, or behave as few do."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.drivers import base
+from agent.drivers.xray import calls, connection, frames
+
+_LONG_S = 20.0
+_STATUS = frames.block([(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")])
+_ENDED = frames.END_HEADERS | frames.END_STREAM
+_READY = frames.settings({})
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def _ask(channel: calls.Channel, request: bytes = b"") -> bytes:
+    return await channel.call(connection.head("/test/any"), request, _LONG_S)
+
+
+@contextlib.asynccontextmanager
+async def serving(path: Path, serve: Serve) -> AsyncIterator[None]:
+    """A server that waits at the end of the block until everybody who called has gone."""
+    begun, ended = list[asyncio.StreamWriter](), asyncio.Semaphore(0)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.append(writer)
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            ended.release()
+
+    async with await asyncio.start_unix_server(handle, path), asyncio.timeout(_LONG_S):
+        yield
+        for _ in begun:
+            await ended.acquire()
+
+
+@contextlib.asynccontextmanager
+async def answering(path: Path, *parts: bytes, ends: bool = False) -> AsyncIterator[None]:
+    """A server that answers the first call with the first part and so on, and then reads on or ends."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(_READY)
+        for part in parts:
+            await reader.readuntil(b"/test/any")
+            writer.write(part)
+        while not ends and await reader.read(1 << 16):
+            pass
+
+    async with serving(path, serve):
+        yield
+
+
+def misbehaving(path: Path, *parts: bytes, ends: bool = False) -> bytes:
+    """Ask such a server something."""
+
+    async def scenario() -> bytes:
+        async with answering(path, *parts, ends=ends):
+            channel = calls.Channel(path)
+            try:
+                return await _ask(channel)
+            finally:
+                await channel.close()
+
+    return asyncio.run(scenario())
+
+
+def test_a_server_that_ends_amid_a_call_is_down_at_once(tmp_path: Path) -> None:
+    with pytest.raises(base.CoreDownError, match="cannot be reached"):
+        misbehaving(tmp_path / "s", b"", ends=True)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        frames.frame(frames.DATA, payload=bytes(frames.FRAME_BYTES + 1)),
+        frames.frame(frames.HEADERS, _ENDED, 1, b"\xff\xff\xff\xff\xff"),
+        frames.frame(frames.GOAWAY, payload=bytes(8)),
+        *(frames.frame(kind, payload=b"short") for kind in (frames.SETTINGS, frames.WINDOW_UPDATE)),
+    ],
+    ids=["another protocol", "large", "headers", "leaving", "settings", "window"],
+)
+def test_a_server_that_does_not_go_on_is_down(tmp_path: Path, sent: bytes) -> None:
+    with pytest.raises(base.CoreDownError):
+        misbehaving(tmp_path / "s", sent)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([(":status", "503")])), "unknown"),
+        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "99")])), "unknown"),
+        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "no")])), "unknown"),
+        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "16")])), "unauthenticated"),
+        (frames.frame(frames.HEADERS, _ENDED, 1, _STATUS), "internal"),
+        (frames.saying(frames.RST_STREAM, 1, 2), "internal"),
+        (frames.saying(frames.RST_STREAM, 1, frames.CANCEL), "cancelled"),
+    ],
+    ids=["no status", "new status", "no number", "status", "no message", "reset", "given up"],
+)
+def test_an_answer_that_is_none_is_a_refusal(tmp_path: Path, sent: bytes, code: str) -> None:
+    with pytest.raises(connection.RefusedError) as refused:
+        misbehaving(tmp_path / "s", sent)
+    assert refused.value.code == code
+
+
+_ROOM_FOR_ALL = frames.saying(frames.WINDOW_UPDATE, 0, 100_000)
+_ROOM_FOR_ONE = frames.saying(frames.WINDOW_UPDATE, 1, 100_000)
+_ROOM_FOR_EACH = frames.settings({frames.INITIAL_WINDOW_SIZE: 200_000})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (_ROOM_FOR_ALL, _ROOM_FOR_ONE),
+        (_ROOM_FOR_ONE, _ROOM_FOR_ALL),
+        (_ROOM_FOR_ALL, _ROOM_FOR_EACH),
+        (_ROOM_FOR_EACH, _ROOM_FOR_ALL),
+    ],
+    ids=["all, one", "one, all", "all, each", "each, all"],
+)
+def test_a_request_is_sent_no_faster_than_the_server_makes_room(
+    tmp_path: Path, first: bytes, second: bytes
+) -> None:
+    request, got = bytes(100_000), list[int]()
+    ping = frames.frame(frames.PING, payload=bytes(8))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def data(enough: Callable[[frames.Frame, int], bool]) -> int:
+            size = 0
+            async for frame in coming:
+                size += len(frame.payload) if frame.kind == frames.DATA else 0
+                if enough(frame, size):
+                    break
+            return size
+
+        await reader.readexactly(len(frames.PREFACE))
+        coming = _frames(reader)
+        writer.write(_READY)
+        got.append(await data(lambda _, size: size >= frames.FIRST_WINDOW_BYTES))
+        writer.write(first + ping)
+        got.append(await data(lambda frame, _: frame.kind == frames.PING))
+        writer.write(second)
+        got.append(
+            await data(lambda frame, _: frame.kind == frames.DATA and frame.flags == frames.END_STREAM)
+        )
+        writer.write(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, _STATUS))
+        writer.write(frames.frame(frames.DATA, frames.END_STREAM, 1, bytes(5)))
+        await reader.read()
+
+    async def scenario() -> None:
+        async with serving(tmp_path / "s", serve):
+            channel = calls.Channel(tmp_path / "s")
+            assert await _ask(channel, request) == b""
+            await channel.close()
+
+    asyncio.run(scenario())
+    assert got == [frames.FIRST_WINDOW_BYTES, 0, len(request) + 5 - frames.FIRST_WINDOW_BYTES]
+
+
+async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[frames.Frame]:
+    taken = frames.Reader()
+    while some := await reader.read(1 << 16):
+        for frame in taken.feed(some):
+            yield frame
+
+
+def test_the_rest_of_a_request_that_is_answered_early_is_given_up(tmp_path: Path) -> None:
+    async def scenario() -> frames.Frame:
+        given_up: asyncio.Future[frames.Frame] = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(len(frames.PREFACE))
+            writer.write(_READY)
+            async for frame in _frames(reader):
+                if frame.kind == frames.HEADERS:
+                    writer.write(
+                        frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "8")]))
+                    )
+                if frame.kind == frames.RST_STREAM:
+                    given_up.set_result(frame)
+
+        async with serving(tmp_path / "s", serve):
+            channel = calls.Channel(tmp_path / "s")
+            with pytest.raises(connection.RefusedError):
+                await _ask(channel, bytes(100_000))
+            async with asyncio.timeout(_LONG_S):
+                found = await given_up
+            await channel.close()
+            return found
+
+    found = asyncio.run(scenario())
+    assert (found.stream, frames.said(found.payload)) == (1, frames.CANCEL)
+
+
+def test_a_call_that_the_server_did_not_begin_is_made_again_a_few_times(tmp_path: Path) -> None:
+    refusals = [frames.saying(frames.RST_STREAM, stream, frames.REFUSED_STREAM) for stream in range(1, 11, 2)]
+    answer = frames.frame(frames.HEADERS, frames.END_HEADERS, 3, _STATUS)
+    answer += frames.frame(frames.DATA, frames.END_STREAM, 3, b"\0\0\0\0\2ok")
+    assert misbehaving(tmp_path / "s", refusals[0], answer) == b"ok"
+    with pytest.raises(base.CoreDownError):
+        misbehaving(tmp_path / "s", *refusals)
+
+
+def test_an_answer_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 10)
+    headers = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, _STATUS)
+    with pytest.raises(connection.RefusedError, match="too large"):
+        misbehaving(tmp_path / "s", headers + frames.frame(frames.DATA, 0, 1, bytes(11)))
