@@ -1,15 +1,20 @@
 """Our meters out of Xray's counters, `user>>>EMAIL>>>traffic>>>uplink`; others are ignored.
 
-What always holds: a reading holds what these counters hold and nothing else. Each name is taken apart once:
-ten thousand users have twenty thousand counters, read several times a second.
+What always holds: a reading holds what these counters hold and nothing else. Each account is recognised once:
+ten thousand users have twenty thousand counters, read several times a second. Either direction is asked for
+by itself, so that an answer is let go before the next one comes.
 """
 
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from agent.core.counting import Counts, Meter
 from agent.drivers.xray import labels
+
+#: What Xray calls the directions, in the order of a count.
+DIRECTIONS = ("uplink", "downlink")
+_FIRST = len("user>>>")
 
 
 class Stat(Protocol):
@@ -24,47 +29,56 @@ class Stat(Protocol):
         """What it has counted, in bytes."""
 
 
+def pattern(direction: str) -> str:
+    """What only the names of counters of this direction hold."""
+    return f">>>traffic>>>{direction}"
+
+
 class Counters:
     """Knows the counters of one Xray process, which never frees one: whatever is not told stays as it was."""
 
     def __init__(self) -> None:
-        #: Where the value of each counter is, by its name.
+        #: Where the counters of an account are among the values, up before down, by its e-mail.
         self._places: dict[str, int] = {}
         self._others: set[str] = set()
         self._meters: list[Meter] = []
         self._values = array("q")
 
-    def counts(self, stats: Iterable[Stat]) -> Counts:
-        """The counts of every meter that has a counter; a direction without one is zero."""
-        places, values = self._places, self._values[:]
-        new: dict[str, int] = {}
+    def take(self, direction: str, stats: Iterable[Stat]) -> None:
+        """Take in the counters of one direction, answered to its `pattern`."""
+        places, values, last = self._places, self._values[:], -len(pattern(direction))
+        step = DIRECTIONS.index(direction)
         for stat in stats:
             name = stat.name
-            if (place := places.get(name)) is None:
-                new[name] = stat.value
-            else:
-                values[place] = stat.value
-        if new:
-            self._learn(new.keys() - self._others)
-            values.frombytes(bytes(8 * (2 * len(self._meters) - len(values))))
-            for name in new.keys() & places.keys():
-                values[places[name]] = new[name]
+            # An e-mail of ours holds no `>`, so it is found nowhere else in a name that holds the pattern.
+            place = places.get(name[_FIRST:last])
+            if place is None:
+                if (place := self._learn(name, direction)) is None:
+                    continue
+                values.extend((0, 0))
+            values[place + step] = stat.value
         self._values = values
-        return Counts(self._meters, values)
 
-    def _learn(self, names: Collection[str]) -> None:
-        """Give these a place, in the order of the users: what is kept in that order is found side by side."""
-        owners = dict(owned for name in names if (owned := _owned(name)))
-        for meter in sorted(owners):
-            first = len(self._places)
-            self._meters.append(meter)
-            self._places.update(zip(owners[meter], (first, first + 1), strict=True))
-        self._others.update(name for name in names if name not in self._places)
+    @property
+    def counts(self) -> Counts:
+        """The counts of every meter that has a counter; a direction without one is zero."""
+        return Counts(self._meters, self._values)
+
+    def _learn(self, name: str, direction: str) -> int | None:
+        """Give the account with this counter a place, if it is one of ours."""
+        if name in self._others:
+            return None
+        owner = _owner(name, direction)
+        if owner is None:
+            self._others.add(name)
+            return None
+        place = self._places[labels.email(*owner)] = 2 * len(self._meters)
+        self._meters.append(owner)
+        return place
 
 
-def _owned(name: str) -> tuple[Meter, tuple[str, str]] | None:
-    """The meter whose counter this is, and what both of its counters are called."""
+def _owner(name: str, direction: str) -> Meter | None:
+    """The meter whose counter of this direction this is."""
     email = name.partition(">>>")[2].partition(">>>")[0]
-    both = f"user>>>{email}>>>traffic>>>uplink", f"user>>>{email}>>>traffic>>>downlink"
     owner = labels.parse_email(email)
-    return (Meter(*owner), both) if owner and name in both else None
+    return Meter(*owner) if owner and name == f"user>>>{email}{pattern(direction)}" else None

@@ -21,6 +21,7 @@ from agent.drivers.xray import (
     config,
     control,
     cores,
+    counters,
     cutting,
     dialects,
     guard,
@@ -227,8 +228,9 @@ class XrayDriver(base.Driver):
     async def read(self) -> Sequence[counting.Reading]:
         """Read all counters, without reset."""
         core = self._running()
-        counts = core.known.counts(await core.api.counters())
-        return [counting.Reading(core.process.run.generation, counts)]
+        for direction in counters.DIRECTIONS:
+            core.known.take(direction, await core.api.counters(counters.pattern(direction)))
+        return [counting.Reading(core.process.run.generation, core.known.counts)]
 
     async def sessions(self) -> Sequence[Session]:
         """Who is connected now, by what the host heard and the kernel still has."""

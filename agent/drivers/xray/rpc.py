@@ -106,9 +106,9 @@ class Api:
         answer = await _answer(self._inbound_users, request, READ_DEADLINE_S)
         return [(user.email, typed.login(user)) for user in answer.users if user.email]
 
-    async def counters(self) -> Iterable[pb.Stat]:
-        """All counters of users, under Xray's names for them, in no order."""
-        answer = await _answer(self._query, pb.QueryStatsRequest(pattern="user>>>"), READ_DEADLINE_S)
+    async def counters(self, pattern: str) -> Iterable[pb.Stat]:
+        """All counters whose names hold this, under Xray's names for them, in no order."""
+        answer = await _answer(self._query, pb.QueryStatsRequest(pattern=pattern), READ_DEADLINE_S)
         stats: Iterable[pb.Stat] = answer.stat
         return stats
 
