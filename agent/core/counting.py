@@ -57,11 +57,11 @@ class Counts(Mapping[Meter, Count]):
         if self.numbers == before:
             return ()
         both = zip(self.meters, ups, downs, before[::2], before[1::2], strict=False)
-        changed = [
+        changed = (
             (meter, up, down)
             for meter, up, down, was_up, was_down in both
             if up != was_up or down != was_down
-        ]
+        )
         known = len(since)
         new = zip(itertools.islice(self.meters, known, None), ups[known:], downs[known:], strict=False)
         return itertools.chain(changed, new)

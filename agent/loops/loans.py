@@ -95,9 +95,9 @@ class Loans:
 
     def grew(self, totals: Mapping[Meter, Count]) -> list[UserId]:
         """Take in new totals; returns those who moved bytes and have nothing left of a lease."""
-        users = {meter.user for meter in totals}
         self.moved.grow(counting.rows(totals), time.monotonic())
-        spent = [user for user in self.terms.keys() & users if self._spent(user)]
+        limited = {meter.user for meter in totals if meter.user in self.terms}
+        spent = [user for user in limited if self._spent(user)]
         for user in spent:
             self.barred.setdefault(user, 0.0)
         return spent
