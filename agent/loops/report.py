@@ -19,9 +19,12 @@ from agent.loops.loans import ASK_AGAIN_S, Words, boot_s
 from agent.loops.node import Node
 from shared import logs
 from shared.messages import Past, Report, ReportAnswer, Usage
-from shared.names import MAX_REPORT_ROWS, UserId
+from shared.names import UserId
 
 LOGGER = logging.getLogger(__name__)
+
+#: Rows of a report: ten thousand at once would take megabytes, and no less of the collector's time.
+_ROWS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class Answered:
 class ReportLoop:
     """From the ledger to the collector."""
 
-    def __init__(self, node: Node, *, rows: int = MAX_REPORT_ROWS) -> None:
+    def __init__(self, node: Node, *, rows: int = _ROWS) -> None:
         self._node = node
         self._rows = rows
         self._sequence = 0

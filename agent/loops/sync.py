@@ -16,7 +16,6 @@ from agent.loops import obstacles, outcomes, pace, penalties, serving
 from agent.loops.node import Core, Node
 from shared import logs
 from shared.messages import DesiredState, SyncReport
-from shared.names import MAX_REPORT_ROWS
 
 LOGGER = logging.getLogger(__name__)
 
@@ -24,6 +23,8 @@ LOGGER = logging.getLogger(__name__)
 _CALM_S = 1.0
 #: Seconds between looks at what keeps endpoints from being served.
 _RETRY_S = 3.0
+#: Outcomes of an acknowledgement: more of them only need more memory at once.
+_OUTCOMES = 2_000
 
 
 class SyncLoop:
@@ -144,7 +145,7 @@ class SyncLoop:
     async def acknowledge(self) -> None:
         """Tell every outcome that has not been told."""
         node = self._node
-        while outcomes := dict(islice(node.untold.items(), MAX_REPORT_ROWS)):
+        while outcomes := dict(islice(node.untold.items(), _OUTCOMES)):
             report = SyncReport(generation=node.holding.generation, items=list(outcomes.values()))
             try:
                 await node.link.acknowledge(report)
