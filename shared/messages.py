@@ -76,7 +76,7 @@ class Endpoint(Message, frozen=True, tag="endpoint"):
     extra: dict[str, Any] | None = None
 
 
-class Account(Message, frozen=True, tag="account"):
+class Account(Message, frozen=True, tag="account", gc=False):
     """One user on one endpoint; what a protocol has in place of the UUID is derived from it.
 
     `peer` is the user of a WireGuard endpoint, whose keys are his own.
@@ -92,7 +92,7 @@ class Account(Message, frozen=True, tag="account"):
     terms: int | None = None
 
 
-class Item(Message, frozen=True):
+class Item(Message, frozen=True, gc=False):
     """One piece of a node's desired state; `body` is absent when it must no longer be served."""
 
     key: str
@@ -124,7 +124,7 @@ class DesiredState(Message, frozen=True):
     penalty_mark: int = 0
 
 
-class Applied(Message, frozen=True):
+class Applied(Message, frozen=True, gc=False):
     """The outcome for one item; `error` says in words why it could not be applied."""
 
     key: str
@@ -167,7 +167,7 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     quarter: int
 
 
-class Lease(msgspec.Struct, frozen=True, array_like=True):
+class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Up to where a node may serve a user without asking: absolute totals of the node's ledger, in bytes.
 
     The three are both directions together, what the user sends, what he receives; None is no limit. `spare`
