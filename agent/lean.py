@@ -8,13 +8,15 @@ import ctypes
 
 #: mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_LARGE_BYTES = 128 << 10
+_SPARE_BYTES = 128 << 10
+#: Below this a buffer lies among small ones, and holds what is before it when it is freed.
+_LARGE_BYTES = 32 << 10
 
 
 def stay() -> None:
     """From now on; before any thread is started. Success where the C library is another."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, _LARGE_BYTES)
+        mallopt(_TRIM_THRESHOLD, _SPARE_BYTES)
         mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
         mallopt(_ARENA_MAX, 1)
