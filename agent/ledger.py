@@ -149,19 +149,8 @@ class Ledger:
         before = self._held
         if held == before:
             return
-        changed = (item for key, item in held.items.items() if before.items.get(key) != item)
-        items = ((item.key, msgspec.json.encode(item)) for item in changed)
-        stopped = dict(held.stopped.items() - before.stopped.items())
         with self._commit() as db:
-            db.executemany(
-                "DELETE FROM items WHERE key = ?", ((k,) for k in before.items.keys() - held.items.keys())
-            )
-            db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?)", items)
-            gone = before.stopped.keys() - held.stopped.keys()
-            db.executemany("DELETE FROM stopped WHERE user = ?", ((user,) for user in gone))
-            db.executemany("INSERT OR REPLACE INTO stopped VALUES (?, ?)", stopped.items())
-            ledger_file.put(db, "generation", held.generation)
-            ledger_file.put(db, "revoked", int(held.revoked))
+            ledger_file.put_holding(db, before, held)
         self._held = held
 
     def lend(self, leases: Collection[Lease], gone: Collection[UserId], serial: int = 0) -> None:
@@ -173,11 +162,7 @@ class Ledger:
             return
         serial = max(self.serial, serial) if leases else self.serial
         with self._commit() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)",
-                map(msgspec.structs.astuple, leases),
-            )
-            db.executemany("DELETE FROM leases WHERE user = ?", ((user,) for user in gone))
+            ledger_file.put_leases(db, leases, gone)
             if serial != self.serial:
                 ledger_file.put(db, "serial", serial)
         self.serial = serial

@@ -5,7 +5,7 @@ What always holds: a version is never edited; a new file takes the same steps as
 
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -118,6 +118,14 @@ def leases(db: sqlite3.Connection) -> dict[UserId, Lease]:
     return {user: Lease(user, *rest) for user, *rest in rows}
 
 
+def put_leases(db: sqlite3.Connection, lent: Iterable[Lease], gone: Iterable[UserId]) -> None:
+    """Keep these, and drop those of the users who are gone."""
+    db.executemany(
+        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)", map(msgspec.structs.astuple, lent)
+    )
+    db.executemany("DELETE FROM leases WHERE user = ?", ((user,) for user in gone))
+
+
 def holding(db: sqlite3.Connection, facts: Mapping[str, int]) -> plan.Holding:
     """The desired state as last kept."""
     decoder = msgspec.json.Decoder(Item)
@@ -130,3 +138,19 @@ def holding(db: sqlite3.Connection, facts: Mapping[str, int]) -> plan.Holding:
         },
         revoked=bool(facts.get("revoked", 0)),
     )
+
+
+def put_holding(db: sqlite3.Connection, before: plan.Holding, after: plan.Holding) -> None:
+    """Keep what has changed of the desired state."""
+    changed = (item for key, item in after.items.items() if before.items.get(key) != item)
+    items = ((item.key, msgspec.json.encode(item)) for item in changed)
+    db.executemany(
+        "DELETE FROM items WHERE key = ?", ((key,) for key in before.items.keys() - after.items.keys())
+    )
+    db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?)", items)
+    gone = before.stopped.keys() - after.stopped.keys()
+    db.executemany("DELETE FROM stopped WHERE user = ?", ((user,) for user in gone))
+    stopped = dict(after.stopped.items() - before.stopped.items())
+    db.executemany("INSERT OR REPLACE INTO stopped VALUES (?, ?)", stopped.items())
+    put(db, "generation", after.generation)
+    put(db, "revoked", int(after.revoked))
