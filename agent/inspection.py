@@ -13,22 +13,24 @@ def peek(path: Path) -> dict[str, object]:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
         with contextlib.closing(connection) as db:
+            db.execute("BEGIN")
             if (version := ledger_file.version(db)) != ledger_file.VERSION:
                 older = version < ledger_file.VERSION
                 raise LedgerError(
-                    f"the ledger {path} is of version {version}, this agent's of {ledger_file.VERSION}: "
-                    + ("start the agent, which brings it up to date" if older else "use the newer agent")
+                    f"the ledger {path} is of version {version}, this program's of {ledger_file.VERSION}: "
+                    + ("restart the agent, which brings it up to date" if older else "use the newer one")
                 )
             facts = dict(db.execute("SELECT name, value FROM facts"))
+            name = facts["id"]
             meters, up, down = ledger_blocks.sums(db)
             items, stopped, incidents = db.execute(
                 "SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM stopped), "
                 "(SELECT count(*) FROM incidents)"
             ).fetchone()
-    except (sqlite3.Error, ValueError) as error:
-        raise LedgerError(ledger.damaged(path, error)) from error
+    except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
+        raise LedgerError(ledger.unusable(path, error)) from error
     return {
-        "ledger": facts["id"],
+        "ledger": name,
         "generation": facts.get("generation", 0),
         "revoked": bool(facts.get("revoked", 0)),
         "items": items,

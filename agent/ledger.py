@@ -14,7 +14,8 @@ import contextlib
 import math
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +25,7 @@ import msgspec
 from agent import ledger_blocks, ledger_file, ledger_marks
 from agent.core import marks, meter, plan
 from agent.core.counting import Count, Counts, Meter, Reading
-from agent.core.standings import Chosen, Standing
+from agent.core.standings import Chosen, Standing, Standings
 from shared.messages import Incident, Lease, Past, Report
 from shared.names import LedgerId, UserId
 
@@ -32,6 +33,8 @@ FILE_NAME = "ledger.db"
 #: Incidents the collector has not seen; older ones give way, so a year offline does not fill a disk.
 MAX_INCIDENTS = 1000
 
+#: Errors of SQLite after which what is in the file is as it was.
+_OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
 #: Seconds between notes of the last answer: a note is a commit.
 _NOTE_ANSWER_S = 60.0
 
@@ -109,7 +112,7 @@ class Ledger:
         now = marks.quarter(at_ms)
         last = self._sources.get(reading.source)
         try:
-            new = self._advanced(reading, (last.quarter if last else 0) or now)
+            new = self._advanced(self._standings, reading, (last.quarter if last else 0) or now)
         except OverflowError as error:
             raise LedgerError(f"a reading has a counter that no ledger can keep: {error}") from error
         counted = ledger_file.Source(reading.generation, now)
@@ -125,12 +128,15 @@ class Ledger:
         """Whether another process has been counted after this one: its readings are never booked again."""
         return generation in self._left
 
-    def preview(self, reading: Reading) -> Counts:
-        """The totals that booking this reading would make grow; nothing is kept."""
-        try:
-            return self._advanced(reading, self.quarter).totals
-        except OverflowError:
-            return self._standings.totals(())
+    def preview(self, readings: Iterable[Reading]) -> Counts:
+        """The totals that booking these, one after the other, would make grow; nothing is kept."""
+        stands, grown = self._standings, set[int]()
+        for reading in readings:
+            with contextlib.suppress(OverflowError):
+                new = self._advanced(stands, reading, self.quarter)
+                stands = new.standings
+                grown.update(new.grown)
+        return stands.totals(sorted(grown))
 
     def marks(self, limit: int) -> list[Past]:
         """The oldest totals of earlier quarters that are not confirmed."""
@@ -225,11 +231,11 @@ class Ledger:
         """Close the file."""
         self._db.close()
 
-    def _advanced(self, reading: Reading, quarter: int) -> meter.Advanced:
+    def _advanced(self, before: Standings, reading: Reading, quarter: int) -> meter.Advanced:
         booked = self._booked.get(reading.source)
         same = booked is not None and booked.generation == reading.generation
         since = booked.counts if booked is not None and same else None
-        return meter.advance(self._standings, reading, quarter, self.confirmed, since)
+        return meter.advance(before, reading, quarter, self.confirmed, since)
 
     def _keep(self, new: meter.Advanced, source: str, counted: ledger_file.Source, now: int) -> None:
         before, after = self._standings, new.standings
@@ -260,21 +266,10 @@ class Ledger:
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise LedgerError(damaged(self._path, error)) from error
+            raise LedgerError(unusable(self._path, error)) from error
 
-    @contextlib.contextmanager
-    def _commit(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except (sqlite3.Error, OverflowError) as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise LedgerError(
-                f"the ledger {self._path} cannot be written ({error}): "
-                "free space on its disk or repair it; nothing was lost, counting goes on at the core"
-            ) from error
+    def _commit(self) -> AbstractContextManager[sqlite3.Connection]:
+        return _committing(self._db, self._path)
 
 
 def boot_id() -> str:
@@ -292,9 +287,9 @@ def open_ledger(path: Path) -> Ledger:
     try:
         _prepare(connection, path)
         return Ledger(connection, path)
-    except (sqlite3.Error, msgspec.MsgspecError, KeyError, ValueError) as error:
+    except (sqlite3.Error, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
         connection.close()
-        raise LedgerError(damaged(path, error)) from error
+        raise LedgerError(unusable(path, error)) from error
     except LedgerError:
         connection.close()
         raise
@@ -303,9 +298,39 @@ def open_ledger(path: Path) -> Ledger:
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if not ledger_file.prepare(db):
         raise LedgerError(f"the ledger {path} was written by a newer agent: install that version again")
+    # First, since a migration of a damaged file would make a sound one of what can still be read.
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise LedgerError(damaged(path, verdict))
+    if ledger_file.version(db) < ledger_file.VERSION:
+        with _committing(db, path):
+            ledger_file.migrate(db)
+
+
+@contextlib.contextmanager
+def _committing(db: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        yield db
+        db.execute("COMMIT")
+    except (sqlite3.Error, OverflowError) as error:
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise LedgerError(_unwritable(path, error)) from error
+
+
+def unusable(path: Path, error: BaseException) -> str:
+    """What to tell an operator whose ledger made this error: its disk, or what is in it, is at fault."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DISK:
+        return _unwritable(path, error)
+    return damaged(path, error)
+
+
+def _unwritable(path: Path, error: BaseException) -> str:
+    return (
+        f"the ledger {path} cannot be written ({error}): "
+        "free space on its disk or repair it; nothing was lost, counting goes on at the core"
+    )
 
 
 def damaged(path: Path, what: object) -> str:

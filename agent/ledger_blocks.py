@@ -48,6 +48,8 @@ def load(db: sqlite3.Connection) -> Standings:
 def put(db: sqlite3.Connection, after: Standings, changed: Iterable[int], known: int) -> None:
     """Keep what has changed of these standings, and the places beyond so many that were known."""
     new = enumerate(islice(after.meters, known, None), known)
+    # A commit that failed and reached the disk all the same may have left others there.
+    db.execute("DELETE FROM places WHERE place >= ?", (known,))
     db.executemany("INSERT INTO places VALUES (?, ?, ?)", ((place, *meter) for place, meter in new))
     blocks = sorted({place // _TOGETHER for place in changed})
     db.executemany(

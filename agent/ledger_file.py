@@ -62,28 +62,27 @@ VERSION = max(_STEPS)
 
 
 def prepare(db: sqlite3.Connection) -> bool:
-    """Make the tables or bring them up to date; False for a file of a newer agent, which is not touched."""
+    """Set the connection up; False for a file of a newer agent, which is not touched."""
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     # In KiB: what is written is seldom read again, and a page more to read is a microsecond.
     db.execute("PRAGMA cache_size = -256")
+    return version(db) <= VERSION
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Make the tables or bring them up to date, within a transaction of the caller's."""
     before = version(db)
-    if before > VERSION:
-        return False
-    if before < VERSION:
-        db.execute("BEGIN IMMEDIATE")
-        if before == 0:
-            for statement in _SCHEMA:
-                db.execute(statement)
-            put(db, "id", str(uuid.uuid4()))
-        for step in range(max(before, 1), VERSION):
-            for statement in _STEPS[step + 1]:
-                db.execute(statement)
-            if convert := _CONVERSIONS.get(step + 1):
-                convert(db)
-        db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
-    return True
+    if before == 0:
+        for statement in _SCHEMA:
+            db.execute(statement)
+        put(db, "id", str(uuid.uuid4()))
+    for step in range(max(before, 1), VERSION):
+        for statement in _STEPS[step + 1]:
+            db.execute(statement)
+        if convert := _CONVERSIONS.get(step + 1):
+            convert(db)
+    db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def version(db: sqlite3.Connection) -> int:

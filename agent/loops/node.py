@@ -198,9 +198,7 @@ class Node:
         failures: dict[str, LedgerError] = {}
         for key, reading in list(core.unbooked.items()):
             if reading.source in failures:
-                # Booked before the one that it follows, it would keep that out for good.
-                self._foresee(reading, read_s)
-                continue
+                continue  # booked before the one that it follows, it would keep that out for good
             try:
                 grown += self._book(reading, at_ms, read_s)
             except LedgerError as error:
@@ -208,14 +206,12 @@ class Node:
                 if not self.ledger.replaced(reading.generation):
                     continue
             del core.unbooked[key]
+        for source in failures:
+            self._foresee([one for one in core.unbooked.values() if one.source == source], read_s)
         return grown, failures
 
     def _book(self, reading: Reading, at_ms: int, read_s: float) -> Collection[Meter]:
-        try:
-            grown = self.ledger.book(reading, at_ms)
-        except LedgerError:
-            self._foresee(reading, read_s)
-            raise
+        grown = self.ledger.book(reading, at_ms)
         if not grown:
             return ()
         self.spent |= dict.fromkeys(self.loans.grew(grown), read_s)
@@ -224,9 +220,9 @@ class Node:
         self.grew.set()
         return grown
 
-    def _foresee(self, reading: Reading, read_s: float) -> None:
+    def _foresee(self, readings: Iterable[Reading], read_s: float) -> None:
         """Judge by what cannot be kept now: a disk that is full must not be a way around a quota."""
-        unsaved = self.loans.grew(self.ledger.preview(reading))
+        unsaved = self.loans.grew(self.ledger.preview(readings))
         self.spent |= dict.fromkeys(unsaved, read_s)
 
 

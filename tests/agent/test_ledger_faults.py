@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from agent import ledger
 from agent.core.counting import Count, Meter, Reading
 from shared.names import EndpointId, UserId
-from tests.agent.books import AT_MS, BOB, opened, totals
+from tests.agent.books import ALICE, AT_MS, BOB, opened, totals
 
 ROOT = Path(__file__).parents[2]
+CAROL = Meter(UserId(3), EndpointId(1))
 
 
 class Books(RuleBasedStateMachine):
@@ -159,3 +161,33 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path: Path) -> N
         booked, rows = answer(process)
         assert booked == 1999
         assert {up for _, up, _ in rows} == {11}
+
+
+class Late(sqlite3.Connection):
+    """Says once that a commit has failed, though it has not."""
+
+    lies = False
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:  # noqa: ANN401 - as sqlite3 has it
+        cursor = super().execute(sql, *values)
+        if sql == "COMMIT" and self.lies:
+            self.lies = False
+            raise sqlite3.OperationalError("disk I/O error")
+        return cursor
+
+
+def test_a_commit_that_failed_and_reached_the_disk_is_written_over_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    ledger.open_ledger(path).close()
+    connection = sqlite3.connect(path, isolation_level=None, factory=Late)
+    book = ledger.Ledger(connection, path)
+    connection.lies = True
+    with pytest.raises(ledger.LedgerError, match="nothing was lost"):
+        book.book(Reading("g", {ALICE: Count(1, 0), CAROL: Count(1, 0)}, "a"), AT_MS)
+    book.book(Reading("h", {BOB: Count(2, 0)}, "b"), AT_MS)
+    book.book(Reading("g", {ALICE: Count(3, 0)}, "a"), AT_MS)
+    expected = {BOB: Count(2, 0), ALICE: Count(3, 0)}
+    assert totals(book) == expected
+    book.close()
+    with opened(path) as book:
+        assert totals(book) == expected

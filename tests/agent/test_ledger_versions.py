@@ -2,6 +2,8 @@
 
 import contextlib
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from agent.core.counting import Count, Meter, Reading
 from shared.names import QUARTER_MS, EndpointId, UserId
 from tests.agent.books import ALICE, AT_MS, BOB, opened, totals
 
+ROOT = Path(__file__).parents[2]
 FIRST = marks.quarter(AT_MS)
 #: More than one block has room for.
 CROWD = [Meter(UserId(number), EndpointId(1)) for number in range(1, 200)]
@@ -102,11 +105,11 @@ def test_a_migrated_ledger_is_as_a_new_one(tmp_path: Path) -> None:
     assert schema(tmp_path / "old") == schema(tmp_path / "fresh")
 
 
-def test_who_looks_into_an_older_ledger_is_told_to_start_the_agent(tmp_path: Path) -> None:
+def test_who_looks_into_an_older_ledger_is_told_to_restart_the_agent(tmp_path: Path) -> None:
     with opened(tmp_path / "l"):
         pass
     aged_to_3(tmp_path / "l", "g")
-    with pytest.raises(ledger.LedgerError, match="start the agent"):
+    with pytest.raises(ledger.LedgerError, match="restart the agent"):
         inspection.peek(tmp_path / "l")
 
 
@@ -118,6 +121,50 @@ def test_a_ledger_whose_blocks_are_not_whole_says_what_to_do(tmp_path: Path) -> 
     with pytest.raises(ledger.LedgerError, match="move it away"):
         ledger.open_ledger(tmp_path / "l")
     with altered(tmp_path / "l") as broken:
+        broken.execute("UPDATE blocks SET quarters = 5")
+    with pytest.raises(ledger.LedgerError, match="move it away"):
+        ledger.open_ledger(tmp_path / "l")
+    with altered(tmp_path / "l") as broken:
+        broken.execute("UPDATE blocks SET ups = 5")
+    with pytest.raises(ledger.LedgerError, match="move it away"):
+        inspection.peek(tmp_path / "l")
+    with altered(tmp_path / "l") as broken:
         broken.execute("DELETE FROM blocks")
     with pytest.raises(ledger.LedgerError, match="move it away"):
         ledger.open_ledger(tmp_path / "l")
+
+
+def test_a_damaged_ledger_of_an_older_agent_is_not_made_a_sound_one_with_less(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with opened(path) as book:
+        book.book(Reading("g", {which: Count(which.user, 0) for which in CROWD}), AT_MS)
+    aged_to_3(path, "g")
+    content = bytearray(path.read_bytes())
+    # A leaf of a table without row ids begins with 10; its third and fourth byte say how many rows it has.
+    (leaf,) = [at for at in range(0, len(content), 4096) if content[at] == 10 and content[at + 4] > 50]
+    content[leaf + 4] -= 10
+    path.write_bytes(content)
+    with pytest.raises(ledger.LedgerError, match="move it away"):
+        ledger.open_ledger(path)
+    assert path.read_bytes()[:4096] == content[:4096]
+    with altered(path) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (3,)
+
+
+def test_a_disk_that_is_full_amid_a_migration_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with opened(path) as book:
+        book.book(Reading("g", {which: Count(which.user, 0) for which in CROWD}), AT_MS)
+        before = totals(book)
+    aged_to_3(path, "g")
+    code = (
+        "import pathlib, resource, sys; from agent import ledger;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192));"
+        "ledger.open_ledger(pathlib.Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "free space on its disk" in done.stderr
+    with opened(path) as book:
+        assert totals(book) == before

@@ -10,6 +10,7 @@ import pytest
 from agent.core.counting import Count, Meter, Reading
 from agent.drivers.memory import MemoryDriver
 from agent.ledger import Ledger, LedgerError
+from agent.loops.heal import HealLoop
 from agent.loops.meter import MeterLoop
 from agent.loops.report import ReportLoop
 from agent.loops.sync import SyncLoop
@@ -81,5 +82,32 @@ def test_the_last_count_of_a_removed_interface_waits_for_the_disk(
             await MeterLoop(node).once()
             assert not node.problems
             assert node.ledger.total(ALICE).down == 8
+
+    asyncio.run(scenario())
+
+
+def test_a_full_disk_is_no_way_around_a_lease_by_way_of_a_core_that_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        collector, driver = fleet.Collector(), MemoryDriver()
+        collector.want(fleet.endpoint(), fleet.account(1, terms=1))
+        collector.leases[ALICE.user] = Lease(ALICE.user, terms=1, total=100)
+        async with fleet.node(tmp_path, collector, driver) as node:
+            await SyncLoop(node).compare_once()
+            await ReportLoop(node).once()
+            monkeypatch.setattr(Ledger, "book", _full)
+            assert driver.traffic(ALICE, 0, 60)
+            await MeterLoop(node).once()
+            driver.crash()
+            await HealLoop(node, node.cores[0], check_s=0.001).once()
+            assert driver.traffic(ALICE, 0, 39)
+            await MeterLoop(node).once()
+            assert driver.traffic(ALICE, 0, 1)
+            await MeterLoop(node).once()
+            assert not driver.traffic(ALICE, 0, 1)
+            monkeypatch.undo()
+            await MeterLoop(node).once()
+            assert node.ledger.total(ALICE).down == 100
 
     asyncio.run(scenario())
