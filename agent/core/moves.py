@@ -13,7 +13,7 @@ from shared.names import EndpointId, UserId
 
 #: In place of the one endpoint of a user: he has used none yet, or several.
 _NONE, _SEVERAL = 0, -1
-#: In place of the second of his last byte: that he rests was told.
+#: In place of the second of his last byte: he rests, or has not moved since this agent began.
 _TOLD_S = math.inf
 
 
@@ -61,12 +61,14 @@ class Moves(Mapping[UserId, Moved]):
         return place is None or not since_s < self._last_s[place] < _TOLD_S
 
     def resting(self, users: Iterable[UserId], since_s: float) -> list[UserId]:
-        """Those who have moved nothing since before then; each is told once, until he moves again."""
+        """Those who have moved nothing since before then and were not told `rest` after it."""
         places, last_s = self._places, self._last_s
-        found = [user for user in users if (at := places.get(user)) is not None and last_s[at] < since_s]
-        for user in found:
-            last_s[places[user]] = _TOLD_S
-        return found
+        return [user for user in users if (at := places.get(user)) is not None and last_s[at] < since_s]
+
+    def rest(self, users: Iterable[UserId]) -> None:
+        """These are idle, and not `resting` any more, until they move again."""
+        for user in users:
+            self._last_s[self._place(user)] = _TOLD_S
 
     def _add(self, user: UserId, place: int, endpoint: EndpointId, moved: Moved) -> None:
         first = EndpointId(self._endpoints[place])

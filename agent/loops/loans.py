@@ -7,6 +7,7 @@ asks what is held here, since it may have forgotten, is told of everybody who wa
 reports as it takes.
 """
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ class Loans:
 
     def __post_init__(self) -> None:
         """Sum up what the ledger knows."""
-        self.grew(self.ledger.totals)
+        self.moved.grow(counting.rows(self.ledger.totals), math.inf)
         # What was lent to the idle before this agent began goes back like any other.
         self.moved.begin(self.ledger.leases, time.monotonic())
 
@@ -112,7 +113,9 @@ class Loans:
             self._lower(list(self.ledger.leases.values()), keep_spare=False)
             self._bar()
         held = self.ledger.leases
-        self._lower([held[user] for user in self.moved.resting(held, now_s - leases.IDLE_S)], keep_spare=True)
+        idle = self.moved.resting(held, now_s - leases.IDLE_S)
+        self._lower([held[user] for user in idle], keep_spare=True)
+        self.moved.rest(idle)
         asked = tuple(islice((user for user, again_s in self.barred.items() if again_s <= now_s), most))
         # A lease whose answer was lost is one that the collector counts, and would give again as it was.
         void = (user for user in asked if user not in self.returning and not self._is_lent(user))

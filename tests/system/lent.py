@@ -4,7 +4,6 @@ What always holds: the collector knows every lease that a node holds, or is aski
 state directory that was restored from a copy holds again what it had given back: no books can know that.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 from agent.core import plan
@@ -27,7 +26,7 @@ def expect(agent: Node, users: Iterable[UserId]) -> None:
 
 def give_back(agent: Node, users: Sequence[UserId]) -> int:
     """Let an agent give back what it holds of these users, who are idle; returns of how many that was."""
-    agent.loans.moved.resting(users, math.inf)
+    agent.loans.moved.rest(users)
     agent.give_back(users)
     return sum(user in agent.ledger.leases for user in users)
 

@@ -1,5 +1,7 @@
 """What users have moved on a node is the sum over their endpoints, and the idle are found once."""
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,11 +37,12 @@ def test_a_sum_is_that_of_the_last_totals_of_all_endpoints(told: list[tuple[Mete
     }
 
 
-def test_who_rests_is_told_once_until_he_moves_again() -> None:
+def test_who_was_let_rest_is_not_resting_until_he_moves_again() -> None:
     found = moved(ALICE, BOB, at_s=10.0)
     assert found.resting([ALICE, BOB, CAROL], 10.0) == []
     found.grow([(Meter(BOB, EndpointId(1)), 2, 2)], 20.0)
     assert found.resting([ALICE, BOB, CAROL], 15.0) == [ALICE]
+    found.rest([ALICE])
     assert found.resting([ALICE, BOB, CAROL], 15.0) == []
     found.grow([(Meter(ALICE, EndpointId(1)), 2, 2)], 21.0)
     assert found.resting([ALICE, BOB, CAROL], 30.0) == [ALICE, BOB]
@@ -49,6 +52,13 @@ def test_whoever_moved_nothing_since_is_idle_known_or_not() -> None:
     found = moved(ALICE, BOB, at_s=10.0)
     found.begin([BOB], 12.0)
     assert [found.is_idle(user, 11.0) for user in (ALICE, BOB, CAROL)] == [True, False, True]
-    found.resting([BOB], 13.0)
+    found.rest([BOB])
     assert found.is_idle(BOB, 11.0)
     assert found[BOB] == Moved(1, 1)
+
+
+def test_whoever_moved_before_this_agent_began_is_idle_and_not_resting() -> None:
+    found = moved(ALICE, at_s=math.inf)
+    assert found.resting([ALICE], 1_000.0) == []
+    assert found.is_idle(ALICE, 1_000.0)
+    assert found[ALICE] == Moved(1, 1)

@@ -1,6 +1,5 @@
 """Nodes that borrow from a collector: an agent's real ledger and real loans, and every word by wire."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,7 +66,7 @@ class Borrower:
 
     def give_back(self, user: UserId) -> None:
         """Give the whole lease of an idle user back, as a recall would have it; the next report says so."""
-        self.loans.moved.resting([user], math.inf)
+        self.loans.moved.rest([user])
         assert self.loans.recalled([user], 0.0)
 
     def words(self) -> tuple[Words, Report]:
