@@ -9,7 +9,7 @@ import ctypes
 #: mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _SPARE_BYTES = 128 << 10
-#: Below this a buffer lies among small ones, and holds what is before it when it is freed.
+#: A buffer of this size gets pages of its own; among small ones it would keep pages from being given back.
 _LARGE_BYTES = 32 << 10
 
 

@@ -63,11 +63,10 @@ def left_behind(
     before: Standings, after: Standings, grown: Iterable[int], confirmed: Container[Meter]
 ) -> list[Past]:
     """Marks of the meters that move on to a later quarter while their total is not confirmed."""
-    ups, downs, quarters, *_ = before.columns
-    later, known = after.columns[2], len(before)
-    moved_on = [place for place in grown if place < known and quarters[place] < later[place]]
+    old, new, known = before.quarters, after.quarters, len(before)
+    moved_on = [place for place in grown if place < known and old[place] < new[place]]
     return [
-        Past(*before.meters[place], ups[place], downs[place], quarters[place])
+        Past(*before.meters[place], before.ups[place], before.downs[place], old[place])
         for place in moved_on
         if before.meters[place] not in confirmed
     ]

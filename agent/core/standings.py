@@ -47,7 +47,7 @@ class Standings(Mapping[Meter, Standing]):
         self.meters = list(meters)
         self.places = {meter: place for place, meter in enumerate(self.meters)}
         self.columns = tuple(columns) or tuple(array("q") for _ in range(COLUMNS))
-        #: Whether others have these meters and places, too: they are copied before one is added.
+        #: Whether these meters and places are those of what this is a draft of: copied before one is added.
         self.shared = False
 
     def __getitem__(self, meter: Meter) -> Standing:
@@ -63,6 +63,21 @@ class Standings(Mapping[Meter, Standing]):
     def __len__(self) -> int:
         return len(self.meters)
 
+    @property
+    def ups(self) -> "array[int]":
+        """Bytes up, by place."""
+        return self.columns[0]
+
+    @property
+    def downs(self) -> "array[int]":
+        """Bytes down, by place."""
+        return self.columns[1]
+
+    @property
+    def quarters(self) -> "array[int]":
+        """When the totals were reached, by place."""
+        return self.columns[2]
+
     def draft(self) -> "Standings":
         """The same, to be written to."""
         new = copy.copy(self)
@@ -71,7 +86,7 @@ class Standings(Mapping[Meter, Standing]):
         return new
 
     def put(self, meter: Meter, standing: Standing) -> int:
-        """Let this stand of a meter, new or known; returns its place. For drafts only."""
+        """Let this stand of a meter, new or known; returns its place. Not for what was handed out."""
         place = self.places.get(meter)
         if place is None:
             place = self._begin(meter)
@@ -81,7 +96,7 @@ class Standings(Mapping[Meter, Standing]):
 
     def totals(self, places: Iterable[int] | None = None) -> Counts:
         """Bytes since the ledger began, of the meters with these places or of all."""
-        ups, downs, *_ = self.columns
+        ups, downs = self.ups, self.downs
         chosen = range(len(self)) if places is None else places
         meters = [self.meters[place] for place in chosen]
         numbers = array("q", bytes(16 * len(meters)))
@@ -129,6 +144,6 @@ class Chosen(Container[Meter]):
 
 @functools.lru_cache(maxsize=64)
 def tag(generation: str) -> int:
-    """A number for a generation: 64 bits of its hash, so that no two of one node are ever the same."""
+    """A number for a generation: 64 bits of its hash, too many for two of one node to be the same."""
     digest = hashlib.blake2b(generation.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
