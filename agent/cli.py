@@ -5,6 +5,7 @@ Exit status: 0 done, 1 it could not be done, 2 the command line is wrong, 130 in
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -59,6 +60,8 @@ def _run(_: argparse.Namespace, settings: Settings) -> int:
     from agent import link, main  # noqa: PLC0415 - everything, which the other commands do without
 
     logs.configure(settings.log_level)
+    # It would tell every header of every call to Xray, and what Xray refuses may name a credential.
+    logging.getLogger("hpack").setLevel(logging.INFO)
     try:
         main.run(settings)
     except (
