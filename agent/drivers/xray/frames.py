@@ -1,7 +1,8 @@
 """Frames of HTTP/2 (RFC 9113) as bytes, as far as calls of gRPC need them: pure.
 
 What always holds: what is handed out is whole, a header block with all that continues it. Whatever cannot be
-read is a FrameError, after which the connection is of no use; so is padding, which no server of gRPC sends.
+read is a FrameError, after which the connection is of no use; so is padding, which no server of gRPC sends,
+and a pushed answer, which none may send to who has forbidden it.
 """
 
 import struct
@@ -12,7 +13,7 @@ import hpack
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-DATA, HEADERS, RST_STREAM, SETTINGS = 0x0, 0x1, 0x3, 0x4
+DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE = 0x0, 0x1, 0x3, 0x4, 0x5
 PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0x6, 0x7, 0x8, 0x9
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
@@ -105,10 +106,14 @@ class Reader:
     def _whole(self, found: Frame) -> Frame | None:
         if found.kind in (DATA, HEADERS) and found.flags & (_PADDED | _WEIGHED):
             raise FrameError("padding and weights are not known here")
+        if found.kind == PUSH_PROMISE:
+            raise FrameError("nothing may be pushed")
         if begun := self._begun:
             if (found.kind, found.stream) != (CONTINUATION, begun.stream):
                 raise FrameError("a header block is not continued")
             found = Frame(HEADERS, begun.flags | found.flags, begun.stream, begun.payload + found.payload)
+        elif found.kind == CONTINUATION:
+            raise FrameError("there is nothing to continue")
         more = found.kind == HEADERS and not found.flags & END_HEADERS
         self._begun = found if more else None
         return None if more else found

@@ -67,8 +67,10 @@ def test_a_header_block_can_be_sent_again_in_any_order() -> None:
         frames.frame(frames.DATA, 0x8, 1, b"\x01ab"),
         frames.frame(frames.HEADERS, 0, 1) + frames.frame(frames.PING, 0, 0, bytes(8)),
         frames.frame(frames.HEADERS, 0, 1) + frames.frame(frames.CONTINUATION, frames.END_HEADERS, 3),
+        frames.frame(frames.CONTINUATION, frames.END_HEADERS, 1),
+        frames.frame(frames.PUSH_PROMISE, frames.END_HEADERS, 1, bytes(4)),
     ],
-    ids=["too large", "padded", "not continued", "continued elsewhere"],
+    ids=["too large", "padded", "not continued", "continued elsewhere", "nothing to continue", "pushed"],
 )
 def test_what_cannot_be_read_is_an_error(sent: bytes) -> None:
     with pytest.raises(frames.FrameError):
