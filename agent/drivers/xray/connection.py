@@ -29,12 +29,13 @@ _HELLO = (
     + frames.settings({frames.ENABLE_PUSH: 0, frames.INITIAL_WINDOW_SIZE: frames.WINDOW_BYTES})
     + frames.saying(frames.WINDOW_UPDATE, 0, frames.WINDOW_BYTES - frames.FIRST_WINDOW_BYTES)
 )
-#: By number; a server may send others.
+#: In the order of their numbers; a server may send others.
 _CODES = (
     *("ok", "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists"),
     *("permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range"),
     *("unimplemented", "internal", "unavailable", "data_loss", "unauthenticated"),
 )
+_NAMES = {b"%d" % number: code for number, code in enumerate(_CODES)}
 
 
 class RefusedError(Exception):
@@ -77,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._decoder = hpack.Decoder()
         self._calls: dict[int, _Call] = {}
         self._next = 1
-        self._most = 0  # until the server has told its settings
+        self._most: int | None = None  # until the server has told its settings
         self._changed = asyncio.Event()
         self._window_bytes = self._first_bytes = frames.FIRST_WINDOW_BYTES
         self._taken_bytes = 0
@@ -90,7 +91,7 @@ class Connection(asyncio.Protocol):
         raise base.CoreDownError(self._why)
 
     async def _call(self, head: bytes, request: bytes) -> bytes:
-        while self.usable and len(self._calls) >= self._most:
+        while self.usable and len(self._calls) >= (self._most or 0):
             self._changed.clear()
             await self._changed.wait()
         if self._next > frames.LAST_STREAM:
@@ -183,7 +184,8 @@ class Connection(asyncio.Protocol):
         self._send_on()
 
     def _settle(self, told: dict[int, int]) -> None:
-        self._most = told.get(frames.MAX_CONCURRENT_STREAMS, self._most or frames.LAST_STREAM)
+        so_far = frames.LAST_STREAM if self._most is None else self._most
+        self._most = told.get(frames.MAX_CONCURRENT_STREAMS, so_far)
         first_bytes = told.get(frames.INITIAL_WINDOW_SIZE, self._first_bytes)
         for call in self._calls.values():
             call.window_bytes += first_bytes - self._first_bytes
@@ -199,13 +201,14 @@ class Connection(asyncio.Protocol):
 
     def _sendable(self, stream: int, call: _Call) -> bytes:
         """As much of the request as the server has room for."""
-        made = b""
+        made = list[bytes]()
         while call.unsent and (room := min(self._window_bytes, call.window_bytes, frames.FRAME_BYTES)) > 0:
             part, call.unsent = call.unsent[:room], call.unsent[room:]
             self._window_bytes -= len(part)
             call.window_bytes -= len(part)
-            made += frames.frame(frames.DATA, 0 if call.unsent else frames.END_STREAM, stream, bytes(part))
-        return made
+            last = 0 if call.unsent else frames.END_STREAM
+            made.append(frames.frame(frames.DATA, last, stream, bytes(part)))
+        return b"".join(made)
 
     def _cancel(self, stream: int) -> None:
         self._transport.write(frames.saying(frames.RST_STREAM, stream, frames.CANCEL))
@@ -226,11 +229,9 @@ class Connection(asyncio.Protocol):
 
 def _refusal(call: _Call) -> RefusedError | None:
     """What is wrong with an answer that has come."""
-    status = call.fields.get(b"grpc-status", b"")
-    code = int(status) if status.isdigit() else _CODES.index("unknown")
-    if code:
-        name = _CODES[code] if code < len(_CODES) else "unknown"
-        return RefusedError(name, urllib.parse.unquote(call.fields.get(b"grpc-message", b"")))
+    code = _NAMES.get(call.fields.get(b"grpc-status", b""), "unknown")
+    if code != "ok":
+        return RefusedError(code, urllib.parse.unquote(call.fields.get(b"grpc-message", b"")))
     size = len(call.body) - _PREFIX_BYTES
     if size < 0 or int.from_bytes(call.body[:_PREFIX_BYTES], "big") != size:
         return RefusedError("internal", "the answer is not one message")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -103,12 +104,13 @@ def test_a_server_that_does_not_go_on_is_down(tmp_path: Path, sent: bytes) -> No
         (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([(":status", "503")])), "unknown"),
         (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "99")])), "unknown"),
         (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "no")])), "unknown"),
+        (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "9" * 5_000)])), "unknown"),
         (frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "16")])), "unauthenticated"),
         (frames.frame(frames.HEADERS, _ENDED, 1, _STATUS), "internal"),
         (frames.saying(frames.RST_STREAM, 1, 2), "internal"),
         (frames.saying(frames.RST_STREAM, 1, frames.CANCEL), "cancelled"),
     ],
-    ids=["no status", "new status", "no number", "status", "no message", "reset", "given up"],
+    ids=["no status", "new status", "no number", "long number", "status", "no message", "reset", "given up"],
 )
 def test_an_answer_that_is_none_is_a_refusal(tmp_path: Path, sent: bytes, code: str) -> None:
     with pytest.raises(connection.RefusedError) as refused:
@@ -168,6 +170,57 @@ def test_a_request_is_sent_no_faster_than_the_server_makes_room(
 
     asyncio.run(scenario())
     assert got == [frames.FIRST_WINDOW_BYTES, 0, len(request) + 5 - frames.FIRST_WINDOW_BYTES]
+
+
+def test_a_large_request_is_made_ready_in_no_time(tmp_path: Path) -> None:
+    wide = frames.settings({frames.INITIAL_WINDOW_SIZE: frames.WINDOW_BYTES})
+    wide += frames.saying(frames.WINDOW_UPDATE, 0, 1 << 30)
+    refusal = frames.frame(frames.HEADERS, _ENDED, 1, frames.block([("grpc-status", "8")]))
+
+    async def scenario() -> float:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(len(frames.PREFACE))
+            writer.write(wide)
+            await reader.readuntil(b"/test/any")
+            writer.write(refusal)
+            await reader.read()
+
+        async with serving(tmp_path / "s", serve):
+            channel, request = calls.Channel(tmp_path / "s"), bytes(16 << 20)
+            begun_s = time.process_time()
+            with pytest.raises(connection.RefusedError, match="resource_exhausted"):
+                await _ask(channel, request)
+            used_s = time.process_time() - begun_s
+            await channel.close()
+            return used_s
+
+    assert asyncio.run(scenario()) < 1
+
+
+def test_a_server_that_takes_no_calls_is_sent_none_until_it_says_how_many(tmp_path: Path) -> None:
+    none, one = (frames.settings({frames.MAX_CONCURRENT_STREAMS: most}) for most in range(2))
+    answer = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, _STATUS)
+    answer += frames.frame(frames.DATA, frames.END_STREAM, 1, bytes(5))
+    seen = list[int]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(frames.PREFACE))
+        writer.write(none + _READY + frames.frame(frames.PING, payload=bytes(8)))
+        async for frame in _frames(reader):
+            if frame.kind in (frames.HEADERS, frames.PING):
+                seen.append(frame.kind)
+                writer.write(answer if frame.kind == frames.HEADERS else b"")
+            if frame.kind == frames.PING:
+                writer.write(frames.frame(frames.PING, payload=bytes(8)) if len(seen) == 1 else one)
+
+    async def scenario() -> None:
+        async with serving(tmp_path / "s", serve):
+            channel = calls.Channel(tmp_path / "s")
+            assert await _ask(channel) == b""
+            await channel.close()
+
+    asyncio.run(scenario())
+    assert seen == [frames.PING, frames.PING, frames.HEADERS]
 
 
 async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[frames.Frame]:
