@@ -1,9 +1,9 @@
 """Calls of a gRPC server on a unix socket, over one connection that is made when it is needed.
 
-What always holds: a call ends by its deadline; one whose connection cannot be made, or is lost or closed,
-ends as CoreDownError at once, and the next one makes another connection. Written for one trusted server and
-methods that take one message and answer with one: gRPC's own client takes more memory than all else that an
-agent imports.
+What always holds: a call ends by its deadline; one that is under way when its connection is lost or closed
+ends as CoreDownError at once, and so does one that nobody takes, unless it is to wait; what the server may
+have begun is never asked again. Written for one trusted server and methods that take one message and answer
+with one: gRPC's own client takes more memory than all else that an agent imports.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from agent.drivers import base
 from agent.drivers.xray import connection
 
 _POLL_S = 0.02
+#: How many connections in a row may be left before a call on them has begun.
+_TRIES = 3
 
 
 class Channel:
@@ -21,23 +23,33 @@ class Channel:
     def __init__(self, socket_path: Path) -> None:
         self._path = socket_path
         self._connecting = asyncio.Lock()
-        self._connection: connection.Connection | None = None
+        # Only the last may be usable; the others are there until the calls under way on them are over.
+        self._connections: list[connection.Connection] = []
         self._closed = False
 
     async def call(self, head: bytes, request: bytes, deadline_s: float, *, wait: bool = False) -> bytes:
-        """The answer to one call, of the method with this `connection.head`; `wait` for somebody to listen.
+        """The answer to one call, of the method with this `connection.head`; `wait` for somebody to take it.
 
         Raises RefusedError, TimeoutError at the deadline, and CoreDownError when there is no connection.
         """
         async with asyncio.timeout(deadline_s):
-            return await (await self._connected(wait=wait)).call(head, request)
+            tries = 0
+            while True:
+                tries += 1
+                found = await self._connected(wait=wait)
+                try:
+                    return await found.call(head, request)
+                except connection.NotBegunError as error:
+                    if not wait and (not error.elsewhere or tries == _TRIES):
+                        raise
+                if wait:
+                    await asyncio.sleep(_POLL_S)
 
     async def close(self) -> None:
-        """Drop the connection; calls under way end as CoreDownError."""
+        """Drop the connection; calls under way end as CoreDownError. Nothing is waited for."""
         self._closed = True
-        async with self._connecting:
-            if self._connection:
-                self._connection.close("the connection to Xray was closed meanwhile")
+        for each in self._connections:
+            each.close("the connection to Xray was closed meanwhile")
 
     async def _connected(self, *, wait: bool) -> connection.Connection:
         while not self._closed:
@@ -51,11 +63,14 @@ class Channel:
 
     async def _usable(self) -> connection.Connection | None:
         """The connection there is, or a new one; None when nobody listens."""
-        if self._connection is None or not self._connection.usable:
-            loop = asyncio.get_running_loop()
-            try:
-                _, made = await loop.create_unix_connection(connection.Connection, str(self._path))
-            except OSError:
-                return None
-            self._connection = made
-        return self._connection
+        if self._connections and self._connections[-1].usable:
+            return self._connections[-1]
+        loop = asyncio.get_running_loop()
+        try:
+            _, made = await loop.create_unix_connection(connection.Connection, str(self._path))
+        except OSError:
+            return None
+        self._connections = [*(each for each in self._connections if not each.lost), made]
+        if self._closed:
+            await self.close()
+        return made

@@ -1,8 +1,9 @@
 """A connection to a gRPC server with the calls under way on it (PROTOCOL-HTTP2.md of gRPC).
 
 What always holds: no call is sent before the server has said how many it takes at once, nor more than that;
-whoever waits for an answer hears at once when the connection is lost. The server may send an answer without
-ever being told to go on: its windows are as wide as they can be, and what is too large is refused here.
+whoever waits for an answer hears at once when the connection is lost; one that only takes no new calls is
+kept until those under way are over. The window of a call holds any answer that is taken, so that only the one
+they share is ever opened again; what is too large is refused here.
 """
 
 import asyncio
@@ -47,8 +48,16 @@ class RefusedError(Exception):
         self.text = text
 
 
-class _NotBegunError(Exception):
-    """The server has done nothing of a call and never will."""
+class NotBegunError(base.CoreDownError):
+    """The server has done nothing of a call and never will, but may on a new connection if `elsewhere`."""
+
+    def __init__(self, why: str, *, elsewhere: bool) -> None:
+        super().__init__(why)
+        self.elsewhere = elsewhere
+
+
+class _TurnedAwayError(Exception):
+    """The server has done nothing of a call, but may if it is made again."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -69,10 +78,14 @@ def head(path: str) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection, from when it is made until it is lost; `usable` is whether it takes new calls."""
+    """One connection, from when it is made until it is lost.
+
+    It is no longer `usable` once it takes no new calls, and `lost` when those under way are over, or ended.
+    """
 
     def __init__(self) -> None:
         self.usable = True
+        self.lost = self._left = False
         self._why = "Xray cannot be reached"
         self._reader = frames.Reader()
         self._decoder = hpack.Decoder()
@@ -84,20 +97,24 @@ class Connection(asyncio.Protocol):
         self._taken_bytes = 0
 
     async def call(self, head: bytes, request: bytes) -> bytes:
-        """The answer to one call. Raises RefusedError, and CoreDownError when the connection is lost."""
+        """The answer to one call. Raises RefusedError, and CoreDownError when the connection is lost.
+
+        That is a NotBegunError when the server has not begun it: it may be made on another connection.
+        """
         for _ in range(_TRIES):
-            with contextlib.suppress(_NotBegunError):
+            with contextlib.suppress(_TurnedAwayError):
                 return await self._call(head, request)
-        raise base.CoreDownError(self._why)
+        self._leave()
+        raise self._not_begun()
 
     async def _call(self, head: bytes, request: bytes) -> bytes:
         while self.usable and len(self._calls) >= (self._most or 0):
             self._changed.clear()
             await self._changed.wait()
         if self._next > frames.LAST_STREAM:
-            self._drop()
+            self._leave()
         if not self.usable:
-            raise base.CoreDownError(self._why)
+            raise self._not_begun()
         stream, self._next = self._next, self._next + 2
         call = self._calls[stream] = _Call(
             unsent=memoryview(len(request).to_bytes(_PREFIX_BYTES, "big") + request),
@@ -131,13 +148,29 @@ class Connection(asyncio.Protocol):
         """Act on every frame that is whole by now."""
         try:
             for frame in self._reader.feed(data):
-                if self.usable:
+                if not self.lost:
                     self._take(frame)
         except (frames.FrameError, hpack.HPACKError):
             self._drop()
 
+    def _leave(self, last: int = frames.LAST_STREAM) -> None:
+        """Take no new calls; those above the last stream that the server names were never begun."""
+        self.usable, self._left = False, True
+        for stream in [each for each in self._calls if each > last]:
+            self._end(stream, self._not_begun())
+        self._turn()
+
+    def _turn(self) -> None:
+        """Let those who wait for their turn look again, and go once nobody needs this connection."""
+        self._changed.set()
+        if not (self.usable or self.lost or self._calls):
+            self._drop()
+
+    def _not_begun(self) -> NotBegunError:
+        return NotBegunError(self._why, elsewhere=self._left)
+
     def _drop(self) -> None:
-        self.usable = False
+        self.usable, self.lost = False, True
         self._transport.abort()
         for stream in list(self._calls):
             self._end(stream, base.CoreDownError(self._why))
@@ -161,7 +194,7 @@ class Connection(asyncio.Protocol):
             case frames.RST_STREAM:
                 self._end(frame.stream, _reset(frames.said(frame.payload)))
             case frames.GOAWAY:
-                self._drop()
+                self._leave(frames.last_begun(frame.payload))
         if frame.kind in (frames.DATA, frames.HEADERS) and frame.flags & frames.END_STREAM:
             self._end(frame.stream)
 
@@ -216,15 +249,14 @@ class Connection(asyncio.Protocol):
     def _end(self, stream: int, error: Exception | None = None) -> None:
         """A call is over: for this reason, or because its answer has come, if it was not given up."""
         call = self._calls.pop(stream, None)
-        self._changed.set()
-        if call is None or call.answer.done():
-            return
-        if call.unsent and not error:  # the server did not need all of the request
-            self._cancel(stream)
-        if error := error or _refusal(call):
-            call.answer.set_exception(error)
-        else:
-            call.answer.set_result(bytes(memoryview(call.body)[_PREFIX_BYTES:]))
+        if call and not call.answer.done():
+            if call.unsent and not error:  # the server did not need all of the request
+                self._cancel(stream)
+            if error := error or _refusal(call):
+                call.answer.set_exception(error)
+            else:
+                call.answer.set_result(bytes(memoryview(call.body)[_PREFIX_BYTES:]))
+        self._turn()
 
 
 def _refusal(call: _Call) -> RefusedError | None:
@@ -240,5 +272,5 @@ def _refusal(call: _Call) -> RefusedError | None:
 
 def _reset(reason: int) -> Exception:
     if reason == frames.REFUSED_STREAM:
-        return _NotBegunError()
+        return _TurnedAwayError()
     return RefusedError("cancelled" if reason == frames.CANCEL else "internal")

@@ -62,6 +62,11 @@ def said(payload: bytes) -> int:
     return int.from_bytes(payload, "big")
 
 
+def last_begun(payload: bytes) -> int:
+    """The last stream that a server which goes away has begun, or may have. Raises FrameError."""
+    return said(payload[: _NUMBER.size]) & LAST_STREAM
+
+
 def settings(values: Mapping[int, int]) -> bytes:
     """A frame with these settings."""
     return frame(SETTINGS, payload=b"".join(_SETTING.pack(*each) for each in values.items()))

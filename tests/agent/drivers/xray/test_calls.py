@@ -210,7 +210,10 @@ def test_calls_under_way_end_as_the_core_being_down_when_another_task_closes_the
         asyncio.run(scenario(server))
 
 
-def test_a_call_whose_connection_is_only_being_made_ends_when_the_channel_is_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given_up", [False, True])
+def test_a_call_whose_connection_is_only_being_made_ends_when_the_channel_is_closed(
+    tmp_path: Path, *, given_up: bool
+) -> None:
     async def scenario() -> None:
         async def asked(channel: calls.Channel) -> None:
             with pytest.raises(base.CoreDownError, match="closed"):
@@ -219,10 +222,30 @@ def test_a_call_whose_connection_is_only_being_made_ends_when_the_channel_is_clo
         async with opened(tmp_path / "s") as channel, asyncio.TaskGroup() as group:
             group.create_task(asked(channel))
             await asyncio.sleep(0)
-            await channel.close()
+            closing = group.create_task(channel.close())
+            await asyncio.sleep(0)
+            if given_up:
+                closing.cancel()
 
     with served(tmp_path / "s"):
         asyncio.run(scenario())
+
+
+def test_calls_under_way_are_finished_when_a_connection_has_no_number_left_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "LAST_STREAM", 3)
+
+    async def scenario(server: Server) -> None:
+        async with opened(tmp_path / "s") as channel, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(channel, "hold", b"a")) for _ in range(2)]
+            await until(lambda: server.held == len(tasks))
+            assert await ask(channel, "echo", b"b") == b"b"
+            server.let_go.set()
+            assert [await task for task in tasks] == [b"a", b"a"]
+
+    with served(tmp_path / "s") as server:
+        asyncio.run(scenario(server))
 
 
 def test_a_call_waits_for_a_server_only_if_it_is_to(tmp_path: Path) -> None:
@@ -254,13 +277,17 @@ def test_the_next_call_after_a_loss_makes_another_connection(tmp_path: Path) -> 
     asyncio.run(scenario())
 
 
-def test_a_server_that_hangs_is_given_until_the_deadline(tmp_path: Path) -> None:
+def test_a_server_that_hangs_or_has_no_room_is_given_until_the_deadline(tmp_path: Path) -> None:
     async def scenario() -> None:
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(str(tmp_path / "s"))
-            silent.listen()
-            async with opened(tmp_path / "s") as channel:
+            silent.listen(0)
+            async with opened(tmp_path / "s") as channel, opened(tmp_path / "s") as another:
                 with pytest.raises(TimeoutError):
                     await ask(channel, "echo", bytes(1_000_000), deadline_s=0.1)
+                with pytest.raises(base.CoreDownError):
+                    await ask(another, "echo")
+                with pytest.raises(TimeoutError):
+                    await ask(another, "echo", deadline_s=0.1, wait=True)
 
     asyncio.run(scenario())
