@@ -47,14 +47,16 @@ def load(db: sqlite3.Connection) -> Standings:
 
 def put(db: sqlite3.Connection, after: Standings, changed: Iterable[int], known: int) -> None:
     """Keep what has changed of these standings, and the places beyond so many that were known."""
+    blocks = {place // _TOGETHER for place in changed}
+    # A commit that failed and reached the disk all the same has left others there.
+    if db.execute("DELETE FROM places WHERE place >= ?", (known,)).rowcount:
+        db.execute("DELETE FROM blocks WHERE block >= ?", (known // _TOGETHER,))
+        blocks.add(known // _TOGETHER)
     new = enumerate(islice(after.meters, known, None), known)
-    # A commit that failed and reached the disk all the same may have left others there.
-    db.execute("DELETE FROM places WHERE place >= ?", (known,))
     db.executemany("INSERT INTO places VALUES (?, ?, ?)", ((place, *meter) for place, meter in new))
-    blocks = sorted({place // _TOGETHER for place in changed})
     db.executemany(
         "INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)",
-        ((block, *_slices(after.columns, block)) for block in blocks),
+        ((block, *_slices(after.columns, block)) for block in sorted(blocks)),
     )
 
 

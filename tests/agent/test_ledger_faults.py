@@ -176,17 +176,26 @@ class Late(sqlite3.Connection):
         return cursor
 
 
-def test_a_commit_that_failed_and_reached_the_disk_is_written_over_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("known", [1, 80, 130, 160])
+def test_a_commit_that_failed_and_reached_the_disk_is_written_over_by_the_next(
+    tmp_path: Path, known: int
+) -> None:
+    crowd = {Meter(UserId(100 + number), EndpointId(1)): Count(1, 0) for number in range(known)}
     path = tmp_path / "l"
-    ledger.open_ledger(path).close()
+    with opened(path) as book:
+        book.book(Reading("g", crowd, "a"), AT_MS)
     connection = sqlite3.connect(path, isolation_level=None, factory=Late)
     book = ledger.Ledger(connection, path)
     connection.lies = True
     with pytest.raises(ledger.LedgerError, match="nothing was lost"):
-        book.book(Reading("g", {ALICE: Count(1, 0), CAROL: Count(1, 0)}, "a"), AT_MS)
+        book.book(Reading("g", {**crowd, ALICE: Count(1, 0), CAROL: Count(1, 0)}, "a"), AT_MS)
+    more = {which: Count(5, 0) for which in list(crowd)[:1]}
+    book.book(Reading("g", more, "a"), AT_MS)
+    with opened(path) as other:
+        assert totals(other) == crowd | more
     book.book(Reading("h", {BOB: Count(2, 0)}, "b"), AT_MS)
-    book.book(Reading("g", {ALICE: Count(3, 0)}, "a"), AT_MS)
-    expected = {BOB: Count(2, 0), ALICE: Count(3, 0)}
+    book.book(Reading("g", {**more, ALICE: Count(3, 0)}, "a"), AT_MS)
+    expected = {**crowd, **more, BOB: Count(2, 0), ALICE: Count(3, 0)}
     assert totals(book) == expected
     book.close()
     with opened(path) as book:
