@@ -45,8 +45,8 @@ class Channel:
                 if wait:
                     await asyncio.sleep(_POLL_S)
 
-    async def close(self) -> None:
-        """Drop the connection; calls under way end as CoreDownError. Nothing is waited for."""
+    def close(self) -> None:
+        """Drop the connection; calls under way end as CoreDownError."""
         self._closed = True
         for each in self._connections:
             each.close("the connection to Xray was closed meanwhile")
@@ -72,5 +72,5 @@ class Channel:
             return None
         self._connections = [*(each for each in self._connections if not each.lost), made]
         if self._closed:
-            await self.close()
+            self.close()
         return made

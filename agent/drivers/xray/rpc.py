@@ -59,7 +59,7 @@ class Api:
 
     async def close(self) -> None:
         """Let go of the connection; calls under way end as CoreDownError."""
-        await self._channel.close()
+        self._channel.close()
 
     async def add_user(self, tag: str, email: str, login: kinds.Login) -> bool:
         """Add an account; False when that e-mail is there already, with whatever secret.

@@ -91,7 +91,7 @@ def misbehaving(
             try:
                 return await _ask(channel, sent, wait=wait)
             finally:
-                await channel.close()
+                channel.close()
 
     return asyncio.run(scenario())
 
@@ -116,7 +116,7 @@ def test_what_a_leaving_server_has_begun_is_finished_and_the_rest_asked_anew(tmp
             channel = calls.Channel(tmp_path / "s")
             tasks = [group.create_task(_ask(channel)) for _ in range(2)]
             assert [await task for task in tasks] == [b"begun", b"anew"]
-            await channel.close()
+            channel.close()
 
     asyncio.run(scenario())
 
@@ -205,7 +205,7 @@ def test_a_request_is_sent_no_faster_than_the_server_makes_room(
         async with serving(tmp_path / "s", serve):
             channel = calls.Channel(tmp_path / "s")
             assert await _ask(channel, request) == b""
-            await channel.close()
+            channel.close()
 
     asyncio.run(scenario())
     assert got == [frames.FIRST_WINDOW_BYTES, 0, len(request) + 5 - frames.FIRST_WINDOW_BYTES]
@@ -235,7 +235,7 @@ def test_a_server_that_takes_no_calls_is_sent_none_until_it_says_how_many(tmp_pa
         async with serving(tmp_path / "s", serve):
             channel = calls.Channel(tmp_path / "s")
             assert await _ask(channel) == b"ok"
-            await channel.close()
+            channel.close()
 
     asyncio.run(scenario())
     assert seen == [frames.PING, frames.PING, frames.HEADERS]
@@ -269,7 +269,7 @@ def test_the_rest_of_a_request_that_is_answered_early_is_given_up(tmp_path: Path
                 await _ask(channel, bytes(100_000))
             async with asyncio.timeout(_LONG_S):
                 found = await given_up
-            await channel.close()
+            channel.close()
             return found
 
     found = asyncio.run(scenario())
