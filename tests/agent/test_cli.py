@@ -134,3 +134,14 @@ def test_a_wrong_command_line_is_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
+
+
+def test_a_log_of_everything_does_not_hold_the_headers_of_calls_to_xray(home: Path) -> None:
+    code = (
+        "import logging; from agent import cli; cli.main(['run']);"
+        "print(*(logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in ('agent', 'hpack.hpack')))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TIDEGATE_AGENT_LOG_LEVEL": "debug"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+    assert not (home / "ledger.db").exists()
