@@ -33,8 +33,11 @@ FILE_NAME = "ledger.db"
 #: Incidents the collector has not seen; older ones give way, so a year offline does not fill a disk.
 MAX_INCIDENTS = 1000
 
-#: Errors of SQLite after which what is in the file is as it was.
-_OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
+#: Errors of SQLite that say nothing against what is in the file.
+_FROM_OUTSIDE = (
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY),
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
+)
 #: Seconds between notes of the last answer: a note is a commit.
 _NOTE_ANSWER_S = 60.0
 
@@ -233,8 +236,7 @@ class Ledger:
 
     def _advanced(self, before: Standings, reading: Reading, quarter: int) -> meter.Advanced:
         booked = self._booked.get(reading.source)
-        same = booked is not None and booked.generation == reading.generation
-        since = booked.counts if booked is not None and same else None
+        since = booked.counts if booked and booked.generation == reading.generation else None
         return meter.advance(before, reading, quarter, self.confirmed, since)
 
     def _keep(self, new: meter.Advanced, source: str, counted: ledger_file.Source, now: int) -> None:
@@ -316,20 +318,20 @@ def _committing(db: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connecti
     except (sqlite3.Error, OverflowError) as error:
         with contextlib.suppress(sqlite3.Error):
             db.execute("ROLLBACK")
-        raise LedgerError(_unwritable(path, error)) from error
+        raise LedgerError(_unreachable(path, error)) from error
 
 
 def unusable(path: Path, error: BaseException) -> str:
-    """What to tell an operator whose ledger made this error: its disk, or what is in it, is at fault."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DISK:
-        return _unwritable(path, error)
+    """What to tell an operator whose ledger made this error: what is around it, or in it, is at fault."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FROM_OUTSIDE:
+        return _unreachable(path, error)
     return damaged(path, error)
 
 
-def _unwritable(path: Path, error: BaseException) -> str:
+def _unreachable(path: Path, error: BaseException) -> str:
     return (
-        f"the ledger {path} cannot be written ({error}): "
-        "free space on its disk or repair it; nothing was lost, counting goes on at the core"
+        f"the ledger {path} cannot be read or written ({error}): free space on its disk, or repair it "
+        "or its permissions; nothing was lost, counting goes on at the core"
     )
 
 

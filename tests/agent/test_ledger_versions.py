@@ -113,25 +113,36 @@ def test_who_looks_into_an_older_ledger_is_told_to_restart_the_agent(tmp_path: P
         inspection.peek(tmp_path / "l")
 
 
-def test_a_ledger_whose_blocks_are_not_whole_says_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "spoiling",
+    [
+        "UPDATE blocks SET quarters = x'00'",
+        "UPDATE blocks SET quarters = 5",
+        "UPDATE blocks SET ups = 5",
+        "DELETE FROM blocks",
+    ],
+)
+def test_a_ledger_whose_blocks_are_not_whole_says_what_to_do(tmp_path: Path, spoiling: str) -> None:
     with opened(tmp_path / "l") as book:
         book.book(Reading("g", {ALICE: Count(1, 0), BOB: Count(0, 1)}), AT_MS)
     with altered(tmp_path / "l") as broken:
-        broken.execute("UPDATE blocks SET quarters = x'00'")
+        broken.execute(spoiling)
     with pytest.raises(ledger.LedgerError, match="move it away"):
         ledger.open_ledger(tmp_path / "l")
-    with altered(tmp_path / "l") as broken:
-        broken.execute("UPDATE blocks SET quarters = 5")
-    with pytest.raises(ledger.LedgerError, match="move it away"):
-        ledger.open_ledger(tmp_path / "l")
+
+
+def test_who_looks_into_a_damaged_ledger_is_told_what_to_do(tmp_path: Path) -> None:
+    with opened(tmp_path / "l") as book:
+        book.book(Reading("g", {ALICE: Count(1, 0)}), AT_MS)
     with altered(tmp_path / "l") as broken:
         broken.execute("UPDATE blocks SET ups = 5")
     with pytest.raises(ledger.LedgerError, match="move it away"):
         inspection.peek(tmp_path / "l")
-    with altered(tmp_path / "l") as broken:
-        broken.execute("DELETE FROM blocks")
-    with pytest.raises(ledger.LedgerError, match="move it away"):
-        ledger.open_ledger(tmp_path / "l")
+
+
+def test_a_ledger_that_cannot_be_opened_to_look_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(ledger.LedgerError, match="permissions"):
+        inspection.peek(tmp_path / "missing")
 
 
 def test_a_damaged_ledger_of_an_older_agent_is_not_made_a_sound_one_with_less(tmp_path: Path) -> None:
